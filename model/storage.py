@@ -1,0 +1,298 @@
+"""Storage: every file the project reads or writes, by URI (a local path, file://, s3://, or any other fsspec scheme).
+
+Rules that hold for every scheme:
+- `write_bytes` is all or nothing: a reader sees the old file, the new file or none;
+- `write_new` creates a file only if it is not there, and says whether it did (commit markers, leases);
+- whole trees travel by `upload_tree` and `download_tree`, which use boto3's transfer manager on S3.
+
+S3 settings come from the environment, the same names on a laptop, in a component and in a TrainJob: AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3).
+"""
+
+import errno
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from pydantic import BaseModel
+
+from model.errors import StorageError
+
+
+class FileInfo(BaseModel):
+    """A file below a folder."""
+
+    path: str
+    """Path relative to the folder."""
+    bytes: int
+
+
+def join(uri: str, *parts: str) -> str:
+    """A file or folder below a URI."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a local URI; None for anything that lies elsewhere."""
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://"))
+    return Path(uri) if "://" not in uri else None
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a folder."""
+    with _explained("look up", uri):
+        filesystem, path = _open_filesystem(uri)
+        return filesystem.exists(path)
+
+
+def read_bytes(uri: str) -> bytes:
+    with _explained("read", uri):
+        filesystem, path = _open_filesystem(uri)
+        return filesystem.cat_file(path)
+
+
+def read_text(uri: str) -> str:
+    return read_bytes(uri).decode("utf-8")
+
+
+def read_range(uri: str, start: int, length: int) -> bytes:
+    """`length` bytes from byte `start` on.
+
+    Raises:
+        StorageError: the file is shorter, or cannot be read.
+    """
+    with _explained("read", uri):
+        filesystem, path = _open_filesystem(uri)
+        data = filesystem.cat_file(path, start=start, end=start + length)
+    if len(data) != length:
+        raise StorageError(f"{uri} ends {length - len(data)} bytes before the index says; make the dataset again.")
+    return data
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file at once; on local disks by a temporary file that is flushed and renamed."""
+    with _explained("write", uri):
+        path = local_path(uri)
+        if path is None:
+            filesystem, remote = _open_filesystem(uri)
+            filesystem.pipe_file(remote, data)
+            return
+        with _temporary_beside(path) as (file, temporary):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+
+
+def write_text(uri: str, text: str) -> None:
+    write_bytes(uri, text.encode("utf-8"))
+
+
+def write_new(uri: str, data: bytes) -> bool:
+    """Create a file unless it exists; True if this call made it (S3: a conditional PUT, If-None-Match: *)."""
+    with _explained("write", uri):
+        path = local_path(uri)
+        if path is not None:
+            with _temporary_beside(path) as (file, temporary):
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                try:
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
+            return True
+        if not uri.startswith("s3://"):
+            filesystem, remote = _open_filesystem(uri)
+            if filesystem.exists(remote):
+                return False
+            filesystem.pipe_file(remote, data)
+            return True
+        from botocore.exceptions import ClientError
+
+        bucket, key = _bucket_and_key(uri)
+        try:
+            s3_client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412):
+                return False
+            raise
+        return True
+
+
+def list_files(uri: str) -> list[FileInfo]:
+    """All files below a folder, sorted by path; an absent folder has none."""
+    with _explained("list", uri):
+        filesystem, path = _open_filesystem(uri)
+        filesystem.invalidate_cache()
+        found = filesystem.find(path, detail=True)
+    root = path.rstrip("/") + "/"
+    return [
+        FileInfo(path=name.removeprefix(root), bytes=int(info["size"]))
+        for name, info in sorted(found.items())
+        if name.startswith(root)
+    ]
+
+
+def delete_tree(uri: str) -> None:
+    """Remove a file, or a folder with all below it; an absent one is no error."""
+    with _explained("delete", uri):
+        filesystem, path = _open_filesystem(uri)
+        filesystem.invalidate_cache()
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+
+
+def upload_file(path: Path, uri: str) -> None:
+    """Copy a local file to a URI, in parts where it is large; a reader never sees half of it."""
+    with _explained("write", uri):
+        target = local_path(uri)
+        if target is not None:
+            _copy_whole(path, target)
+        elif uri.startswith("s3://"):
+            bucket, key = _bucket_and_key(uri)
+            s3_client().upload_file(str(path), bucket, key, Config=_transfer_config())
+        else:
+            filesystem, remote = _open_filesystem(uri)
+            filesystem.put_file(str(path), remote)
+
+
+def download_file(uri: str, path: Path) -> None:
+    """Copy a file to a local path; a kill leaves no half-written file there."""
+    with _explained("read", uri):
+        source = local_path(uri)
+        if source is not None:
+            _copy_whole(source, path)
+            return
+        with _temporary_beside(path) as (file, temporary):
+            if uri.startswith("s3://"):
+                bucket, key = _bucket_and_key(uri)
+                s3_client().download_fileobj(bucket, key, file, Config=_transfer_config())
+            else:
+                filesystem, remote = _open_filesystem(uri)
+                filesystem.get_file(remote, file)
+            file.flush()
+            os.replace(temporary, path)
+
+
+def upload_tree(folder: Path, uri: str) -> None:
+    """Copy all files below a local folder."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        upload_file(path, join(uri, path.relative_to(folder).as_posix()))
+
+
+def download_tree(uri: str, folder: Path) -> None:
+    """Copy all files below a URI to a local folder.
+
+    Raises:
+        StorageError: there is nothing below the URI.
+    """
+    files = list_files(uri)
+    if not files:
+        raise StorageError(f"there is nothing at {uri}; check the URI, or run the step that writes it.")
+    for file in files:
+        download_file(join(uri, file.path), folder / file.path)
+
+
+@contextmanager
+def as_local_folder(uri: str) -> Iterator[Path]:
+    """A local folder with the files of a URI: the folder itself where it is local, else a temporary copy."""
+    path = local_path(uri)
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="sphinx-x-") as folder:
+        download_tree(uri, Path(folder))
+        yield Path(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a local file, as hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def s3_client() -> Any:
+    """One boto3 client a process, with retries for throttling and lost connections."""
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError as error:
+        raise StorageError("s3:// needs boto3, which is not installed; run: pip install 'sphinx-x[s3]'") from error
+    return boto3.client("s3", config=Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=10, read_timeout=60))
+
+
+def _transfer_config() -> Any:
+    from boto3.s3.transfer import TransferConfig
+
+    return TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8)
+
+
+def _bucket_and_key(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _open_filesystem(uri: str) -> tuple[Any, str]:
+    options: dict[str, Any] = {"use_listings_cache": False} if uri.startswith("s3://") else {}
+    return fsspec.core.url_to_fs(uri, **options)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    with open(source, "rb") as reader, _temporary_beside(target) as (file, temporary):
+        while block := reader.read(1 << 22):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(temporary, target)
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[tuple[Any, str]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, temporary
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+_REMEDIES: tuple[tuple[Callable[[BaseException], bool], str], ...] = (
+    (lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT), "the disk is full; free some space and run again"),
+    (lambda error: isinstance(error, FileNotFoundError), "it does not exist; check the path"),
+    (lambda error: isinstance(error, PermissionError), "permission is denied; check the credentials and the owner"),
+    (lambda error: isinstance(error, (IsADirectoryError, NotADirectoryError)), "a file stands where a folder should be, or the reverse"),
+    (lambda error: isinstance(error, ImportError), "its scheme needs a package that is not installed; run: pip install 'sphinx-x[s3]' for s3://"),
+    (lambda error: "NoSuchBucket" in str(error), "the bucket does not exist; create it or check its name"),
+    (lambda error: "Credentials" in type(error).__name__, "there are no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+    (
+        lambda error: "Connect" in type(error).__name__ or isinstance(error, ConnectionError),
+        "the server does not answer; check AWS_ENDPOINT_URL and the network",
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def _explained(verb: str, uri: str) -> Iterator[None]:
+    """Turn any storage failure into one sentence that names the URI and the remedy."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        chain = [error]
+        while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 6:
+            chain.append(below)
+        for known, remedy in _REMEDIES:
+            if any(known(one) for one in chain):
+                raise StorageError(f"cannot {verb} {uri}: {remedy}.") from error
+        raise StorageError(f"cannot {verb} {uri}: {type(error).__name__}: {str(error)[:200]}; check the address and try again.") from error
