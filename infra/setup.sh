@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Bring the locked environment into .venv: uv is used where it is, else fetched into .venv/uv. Says in one sentence what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { echo "sphinx-x setup: $*" >&2; exit 2; }
+
+python=${PYTHON:-python3}
+command -v "$python" >/dev/null || fail "python3 is missing; install Python 3.11 or later (Debian: apt install python3 python3-venv python3-dev)."
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || fail "$("$python" --version) is too old; install Python 3.11 or later and run again with PYTHON=/path/to/python3."
+"$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
+  || fail "Python's headers are missing and DeepSpeed compiles one small extension with them; install them (Debian: apt install python3-dev)."
+command -v "${CXX:-g++}" >/dev/null \
+  || fail "a C++ compiler is missing and DeepSpeed compiles one small extension with it; install one (Debian: apt install g++) or set CXX."
+
+stamp=.venv/.synced-$(cat pyproject.toml uv.lock | sha256sum | cut -c1-16)
+[ -e "$stamp" ] && exit 0
+
+uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+  [ -x .venv/uv/bin/uv ] || { "$python" -m venv .venv/uv && .venv/uv/bin/pip install --quiet --disable-pip-version-check uv; } \
+    || fail "uv could not be installed into .venv/uv; check the network, or that Python has venv (Debian: apt install python3-venv)."
+  uv=$PWD/.venv/uv/bin/uv
+fi
+echo "Installing the locked environment into .venv (about 5.5 GB, once) ..."
+[ -x .venv/bin/python ] || "$uv" venv --quiet --allow-existing --python "$python" .venv
+"$uv" sync --frozen --quiet --extra all
+rm -f .venv/.synced-*
+echo "Compiling DeepSpeed's communication extension for the CPU (once a machine) ..."
+.venv/bin/python -m components.train.preflight --build
+touch "$stamp"
