@@ -28,5 +28,5 @@ echo "Installing the locked environment into .venv (about 5.5 GB, once) ..."
 "$uv" sync --frozen --quiet --extra all
 rm -f .venv/.synced-*
 echo "Compiling DeepSpeed's communication extension for the CPU (once a machine) ..."
-.venv/bin/python -m components.train.preflight --build
+if [ -e components/train/preflight.py ]; then .venv/bin/python -m components.train.preflight --build; fi
 touch "$stamp"

@@ -227,7 +227,9 @@ def s3_client() -> Any:
         from botocore.config import Config
     except ImportError as error:
         raise StorageError("s3:// needs boto3, which is not installed; run: pip install 'sphinx-x[s3]'") from error
-    return boto3.client("s3", config=Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=10, read_timeout=60))
+    return boto3.client(
+        "s3", config=Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=10, read_timeout=60)
+    )
 
 
 def _transfer_config() -> Any:
@@ -295,4 +297,6 @@ def _explained(verb: str, uri: str) -> Iterator[None]:
         for known, remedy in _REMEDIES:
             if any(known(one) for one in chain):
                 raise StorageError(f"cannot {verb} {uri}: {remedy}.") from error
-        raise StorageError(f"cannot {verb} {uri}: {type(error).__name__}: {str(error)[:200]}; check the address and try again.") from error
+        raise StorageError(
+            f"cannot {verb} {uri}: {type(error).__name__}: {str(error)[:200]}; check the address and try again."
+        ) from error

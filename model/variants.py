@@ -15,7 +15,7 @@ from model.errors import ConfigError
 class ViewGeometry(Part):
     """How a padded square picture is cut: one global view and grid x grid sub-images."""
 
-    grid: int = Field(2, ge=1)
+    grid: int = Field(default=2, ge=1)
     """Sub-images per side; 1 means the global view alone."""
     conv_px: int
     """Side of a view for the ConvNeXt, whose stride is 32."""

@@ -23,11 +23,11 @@ class DatasetSpec(Part):
     """Folder of the raw files: a path or a URI (file://, s3://, ...)."""
     split: str = "train"
     """Official split to read, where the family has splits."""
-    share: float = Field(1.0, gt=0, le=100)
+    share: float = Field(default=1.0, gt=0, le=100)
     """Passes over this dataset in one epoch: 0.5 takes a fixed half, 2 shows every sample twice."""
-    held_out_share: float = Field(0.0, ge=0, lt=1)
+    held_out_share: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of the pictures that training never sees, chosen by picture and the recipe's seed."""
-    limit: int | None = Field(None, gt=0)
+    limit: int | None = Field(default=None, gt=0)
     """Read at most this many pictures (after the held-out ones are taken away)."""
     licence: str = "unknown"
     """Licence of the data, as an SPDX identifier where one exists; travels to the model card."""
@@ -48,7 +48,7 @@ class BenchmarkSpec(Part):
     """Official split to read."""
     held_out_of: Name | None = None
     """Name of a dataset of this recipe: ask about the pictures that it holds out."""
-    limit: int | None = Field(None, gt=0)
+    limit: int | None = Field(default=None, gt=0)
     """Ask at most this many questions: the first ones in a fixed shuffled order."""
     options: dict[str, Option] = {}
     """Settings of the benchmark's reader."""
@@ -65,7 +65,7 @@ class GatePolicy(Part):
 
     minimum_scores: dict[Name, float] = {}
     """Least score (0 to 1) by benchmark; the first champion needs these, and so does every later one."""
-    allowed_regression: float = Field(0.01, ge=0, le=1)
+    allowed_regression: float = Field(default=0.01, ge=0, le=1)
     """How far a benchmark's score may lie below the champion's before the gate closes."""
     refused_licences: tuple[str, ...] = ()
     """Licences whose data or base weights keep a model from promotion, for example CC-BY-NC-4.0."""
@@ -78,7 +78,7 @@ class Recipe(Contract):
     """Name of the recipe; registered models are called sphinx-x-<variant> unless `model_name` says otherwise."""
     model_name: Name | None = None
     """Name of the registered model."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of held-out choices, sampling and order."""
     padding: Literal["corner", "centre"] = "corner"
     """Where a picture lies in its padded square: corner (top left, skips padded views) or centre (the original's)."""
@@ -88,7 +88,7 @@ class Recipe(Contract):
     """What the model is judged on."""
     gate: GatePolicy = GatePolicy()
     """When a candidate becomes champion."""
-    max_reject_share: float = Field(0.02, ge=0, le=1)
+    max_reject_share: float = Field(default=0.02, ge=0, le=1)
     """Share of a dataset's samples that may be rejected before its step fails."""
 
     @model_validator(mode="after")
@@ -102,7 +102,9 @@ class Recipe(Contract):
             if benchmark.held_out_of is None:
                 continue
             if benchmark.held_out_of not in datasets:
-                raise ValueError(f"benchmark {benchmark.name} asks about {benchmark.held_out_of}, which is none of the datasets")
+                raise ValueError(
+                    f"benchmark {benchmark.name} asks about {benchmark.held_out_of}, which is none of the datasets"
+                )
             if datasets[benchmark.held_out_of].held_out_share == 0:
                 raise ValueError(f"benchmark {benchmark.name} needs held_out_share above 0 in dataset {benchmark.held_out_of}")
         unknown = sorted(set(self.gate.minimum_scores) - {benchmark.name for benchmark in self.benchmarks})

@@ -18,13 +18,13 @@ from model.variants import variant_named
 class OptimizerConfig(Part):
     """AdamW on every trained parameter."""
 
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(default=2e-5, gt=0)
     """Peak learning rate: 2e-5, for moe 5e-6."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.95, ge=0, lt=1)
-    eps: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    clip_norm: float = Field(8.0, gt=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=8.0, gt=0)
     """Largest global gradient norm; 8 as in the public scripts of the original (the paper is silent)."""
 
 
@@ -33,22 +33,22 @@ class ScheduleConfig(Part):
 
     kind: Literal["cosine", "trapezoid"] = "cosine"
     """cosine is the paper's; trapezoid stays at the peak and falls linearly over the last `decay_fraction`."""
-    warmup_epochs: float = Field(0.01, ge=0)
+    warmup_epochs: float = Field(default=0.01, ge=0)
     """Warm-up in epochs."""
-    decay_fraction: float = Field(0.3, gt=0, le=1)
+    decay_fraction: float = Field(default=0.3, gt=0, le=1)
     """Last part of a trapezoid's steps, over which it falls to zero."""
 
 
 class PackConfig(Part):
     """What one pack may hold and how many packs make an optimizer step."""
 
-    tokens_per_pack: int = Field(4096, gt=0)
+    tokens_per_pack: int = Field(default=4096, gt=0)
     """Language positions of one pack: image tokens, skip tokens and text."""
-    views_per_pack: int = Field(15, gt=0)
+    views_per_pack: int = Field(default=15, gt=0)
     """Real (encoded) views of one pack; bounds the encoders' memory."""
-    batch_size: int = Field(256, gt=0)
+    batch_size: int = Field(default=256, gt=0)
     """Mean number of samples in an optimizer step; packs per step are chosen to give it."""
-    packs_multiple: int = Field(8, gt=0)
+    packs_multiple: int = Field(default=8, gt=0)
     """Packs per step are a multiple of this; any number of ranks that divides them reads the same global batches."""
 
 
@@ -57,7 +57,7 @@ class EngineConfig(Part):
 
     zero_stage: Literal[0, 1, 2, 3] = 1
     precision: Literal["bf16", "fp32"] = "bf16"
-    expert_parallel_size: int = Field(1, ge=1)
+    expert_parallel_size: int = Field(default=1, ge=1)
     """Ranks that share the experts of a Mixtral (DeepSpeed AutoEP); 1 means each rank has all of them."""
     activation_checkpointing: bool = False
     offload: Literal["none", "optimizer"] = "none"
@@ -68,32 +68,32 @@ class EngineConfig(Part):
 class LoaderConfig(Part):
     """How packs are read; none of it changes what is read."""
 
-    workers: int = Field(4, ge=0)
+    workers: int = Field(default=4, ge=0)
     """Threads or processes that decode pictures on each rank; 0 decodes in the training process."""
-    read_ahead_packs: int = Field(8, ge=1)
-    read_timeout_s: float = Field(60.0, gt=0)
+    read_ahead_packs: int = Field(default=8, ge=1)
+    read_timeout_s: float = Field(default=60.0, gt=0)
     """Seconds to wait for one read before naming the shard and stopping."""
     cache_dir: str | None = None
     """Node-local folder for shards that are read from object storage; None reads ranges without keeping them."""
-    cache_gb: float = Field(50.0, gt=0)
+    cache_gb: float = Field(default=50.0, gt=0)
     """Largest size of that folder; the least recently used shards go first."""
-    feature_cache_mb: int = Field(0, ge=0)
+    feature_cache_mb: int = Field(default=0, ge=0)
     """Host memory for the frozen encoders' outputs by picture; pays when every picture is seen often (nano)."""
 
 
 class CheckpointConfig(Part):
     """When state is saved."""
 
-    every_steps: int = Field(500, gt=0)
-    keep: int = Field(2, gt=0)
+    every_steps: int = Field(default=500, gt=0)
+    keep: int = Field(default=2, gt=0)
     """Newest committed checkpoints kept."""
 
 
 class WatchConfig(Part):
     """What is logged and what stops a run."""
 
-    log_every_steps: int = Field(10, gt=0)
-    spike_factor: float = Field(0.0, ge=0)
+    log_every_steps: int = Field(default=10, gt=0)
+    spike_factor: float = Field(default=0.0, ge=0)
     """A loss above this many times its running mean is a spike; 0 switches the watch off."""
     on_spike: Literal["stop", "skip"] = "stop"
     profile_steps: tuple[int, int] | None = None
@@ -107,8 +107,8 @@ class TrainConfig(Part):
     """A training run besides its data."""
 
     variant: str
-    epochs: float = Field(1.0, gt=0)
-    seed: int = Field(0, ge=0)
+    epochs: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     packs: PackConfig = PackConfig()
@@ -116,7 +116,7 @@ class TrainConfig(Part):
     loader: LoaderConfig = LoaderConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     watch: WatchConfig = WatchConfig()
-    balance_loss_weight: float = Field(0.01, ge=0)
+    balance_loss_weight: float = Field(default=0.01, ge=0)
     """Weight of the experts' load-balance loss; the original code's default of its ens5 models (the paper is silent)."""
 
     @property
@@ -134,7 +134,9 @@ def load_train_config(variant: str, overrides: dict[str, Any] | None = None) -> 
     variant_named(variant)
     preset = yaml.safe_load((Path(__file__).parent / "presets" / f"{variant}.yaml").read_text()) or {}
     if overrides is not None and not isinstance(overrides, dict):
-        raise ConfigError(f"training overrides must be fields with values, not {str(overrides)[:60]!r}; write 'epochs: 2' for example.")
+        raise ConfigError(
+            f"training overrides must be fields with values, not {str(overrides)[:60]!r}; write 'epochs: 2' for example."
+        )
     fields = _merged(preset, overrides or {})
     return TrainConfig.from_fields({**fields, "variant": variant}, f"training configuration of {variant}")
 
