@@ -291,7 +291,7 @@ def _explained(verb: str, uri: str) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
-        chain = [error]
+        chain: list[BaseException] = [error]
         while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 6:
             chain.append(below)
         for known, remedy in _REMEDIES:
