@@ -55,13 +55,17 @@ class Sample(Part):
 
 
 class Reject(Part):
-    """A raw sample that could not be used; one line of rejects.jsonl."""
+    """What was left out of the corpus, and why; one line of rejects.jsonl."""
 
     id: str
     reason: str
     """Short and stable, for counting: picture unreadable, box outside the picture, no answer, ..."""
     detail: str = ""
     """What was found, for a person."""
+    kind: Literal["sample", "part", "rule"] = "sample"
+    """sample: a whole raw sample is faulty; part: a faulty box, line or question of a sample that stays; rule: nothing is
+    faulty, the rules leave it out (a crowd, a do-not-care region, a box too small for two decimals). The recipe's
+    `max_reject_share` bounds samples among samples and parts among parts; rules are only counted."""
 
 
 class Shard(Part):
@@ -91,7 +95,7 @@ class DatasetManifest(Contract):
     tasks: dict[str, int]
     """Samples by task."""
     rejects: dict[str, int]
-    """Rejected raw samples by reason; each is a line of rejects.jsonl."""
+    """Lines of rejects.jsonl by reason, of all kinds."""
     padding: Literal["corner", "centre"]
     """How boxes in the text are measured."""
     shards: tuple[Shard, ...]

@@ -70,17 +70,27 @@ def padding_offsets(width_px: int, height_px: int, padding: str) -> tuple[float,
     raise ValueError(f"padding must be corner or centre, not {padding!r}")
 
 
-def box_numbers(box_px: Sequence[float], width_px: int, height_px: int, padding: str) -> str:
+def box_numbers(box_px: Sequence[float], width_px: int, height_px: int, padding: str, widen_small: bool = False) -> str:
     """A box without its brackets, `0.25,0.30,0.52,0.38`.
+
+    Args:
+        box_px, width_px, height_px, padding: As `place_box`.
+        widen_small: Round a side that would vanish outwards, to 0.01, and keep the box: for text, where an answer that
+            left out a line would teach to leave lines out.
 
     Raises:
         BoxFault: as `place_box`, or the box has no area left after rounding.
     """
-    placed = place_box(box_px, width_px, height_px, padding)
-    texts = [f"{value:.2f}" for value in placed]
-    if texts[0] == texts[2] or texts[1] == texts[3]:
-        raise BoxFault("box vanishes at two decimals", f"{list(box_px)} in {width_px} x {height_px}", by_rule=True)
-    return ",".join(texts)
+    x1, y1, x2, y2 = place_box(box_px, width_px, height_px, padding)
+    sides = []
+    for low, high in ((x1, x2), (y1, y2)):
+        texts = f"{low:.2f}", f"{high:.2f}"
+        if texts[0] == texts[1] and widen_small:
+            texts = f"{math.floor(low * 100) / 100:.2f}", f"{math.ceil(high * 100) / 100:.2f}"
+        if texts[0] == texts[1]:
+            raise BoxFault("box vanishes at two decimals", f"{list(box_px)} in {width_px} x {height_px}", by_rule=True)
+        sides.append(texts)
+    return f"{sides[0][0]},{sides[1][0]},{sides[0][1]},{sides[1][1]}"
 
 
 def box_text(box_px: Sequence[float], width_px: int, height_px: int, padding: str) -> str:

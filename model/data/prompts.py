@@ -27,9 +27,9 @@ KEY_FIELDS: dict[str, str] = {
 """Questions of the four key fields of SROIE; asked with `SHORT_ANSWER`."""
 
 _NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten "
-    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
-).split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
 
 
 def short_question(question: str) -> str:
