@@ -1,7 +1,8 @@
 """Corpus: unified samples in tar shards with a parquet index; one manifest a dataset, one for all of them.
 
-A dataset's folder holds `shards/00000.tar ...`, `index.parquet`, `rejects.jsonl` and `manifest.json`; the corpus's folder
-holds `index.parquet` and `manifest.json`, which name the datasets' folders. A manifest is written last: no manifest, no data.
+A dataset's folder holds `shards/00000.tar ...`, `index.parquet`, `pictures.parquet` (digests, held-out ones too),
+`rejects.jsonl` and `manifest.json`; the corpus's folder holds `index.parquet`, `rejects.jsonl` and `manifest.json`, which
+names the datasets' folders. A manifest is written last: no manifest, no data.
 Adding a dataset to a recipe makes a new corpus and leaves every other dataset's folder as it is.
 """
 
@@ -15,6 +16,7 @@ MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
 REJECTS_FILE = "rejects.jsonl"
 SHARDS_FOLDER = "shards"
+PICTURES_FILE = "pictures.parquet"
 
 
 class Picture(Part):
@@ -120,5 +122,8 @@ class CorpusManifest(Contract):
     """Digest of the datasets' digests and shares, in the recipe's order."""
     padding: Literal["corner", "centre"]
     samples: int
+    """Rows of the index: the datasets' samples without those below."""
+    left_out_samples: int = 0
+    """Samples that show a picture which another dataset, or a double of it, holds out; each is a line of rejects.jsonl."""
     datasets: tuple[CorpusDataset, ...]
     index_sha256: str

@@ -17,6 +17,7 @@ from model.contracts.base import canonical_json, digest_of
 from model.contracts.corpus import (
     INDEX_FILE,
     MANIFEST_FILE,
+    PICTURES_FILE,
     REJECTS_FILE,
     SHARDS_FOLDER,
     DatasetManifest,
@@ -28,7 +29,7 @@ from model.contracts.recipe import DatasetSpec, Recipe
 from model.data.holdout import is_held_out
 from model.data.parallel import ordered_map
 from model.data.pictures import MAX_PICTURE_BYTES, PictureFault, PictureInfo, inspect_picture
-from model.data.shards import ShardWriter, index_bytes
+from model.data.shards import PICTURES_SCHEMA, ShardWriter, parquet_bytes
 from model.data.sources.base import RawInputs, RawSample, Source
 from model.errors import DataError
 
@@ -42,9 +43,11 @@ _PROGRESS_EVERY = 100
 
 @dataclass(frozen=True)
 class _Fetched:
-    """A raw sample with its pictures' bytes and what they say, or why it is rejected."""
+    """A raw sample with its pictures' bytes and what they say, or why it is rejected, or only the digests of those held out."""
 
     raw: RawSample
+    held_out: dict[str, bytes] | None = None
+    """Digest by place of each held-out picture, where it shows one."""
     pictures: tuple[tuple[bytes, PictureInfo, tuple[int, int, bool]], ...] = ()
     reject: Reject | None = None
 
@@ -56,13 +59,23 @@ class DatasetMaker:
         self, recipe: Recipe, spec: DatasetSpec, source: Source, inputs: RawInputs, sizes: dict[str, int], uri: str
     ) -> None:
         self.recipe, self.spec, self.source, self.inputs, self.sizes, self.uri = recipe, spec, source, inputs, sizes, uri
-        self.held_out: set[str] = set()
+        self.held_out: dict[str, bytes] = {}
         self.tasks: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.turns = self.pictures = self.parts = 0
-        # On disk, since the largest sets reject millions of lines; a lone surrogate in them is written as a question mark.
-        self._rejects = tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="replace", suffix=".jsonl")  # noqa: SIM115
+        self.picture_rows: list[int] = []
+        self.picture_digests: list[bytes] = []
+        # In a temporary file, since the largest sets reject millions of lines.
+        self._folder = tempfile.TemporaryDirectory(prefix="sphinx-x-rejects-")
+        self._rejects = open(Path(self._folder.name) / REJECTS_FILE, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
+
+    def __enter__(self) -> "DatasetMaker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rejects.close()
+        self._folder.cleanup()
 
     def run(self, progress: Progress, shard_bytes: int) -> None:
         with ShardWriter(self.uri, shard_bytes) as writer:
@@ -75,8 +88,12 @@ class DatasetMaker:
         self._rejects.flush()
         storage.upload_file(Path(self._rejects.name), storage.join(self.uri, REJECTS_FILE))
         self._check(writer.num_samples, index)
-        index_file = index_bytes(index)
+        index_file = parquet_bytes(index)
         storage.write_bytes(storage.join(self.uri, INDEX_FILE), index_file)
+        held_out = [self.held_out[place] for place in sorted(self.held_out)]
+        rows, digests = [*self.picture_rows, *[-1] * len(held_out)], [*self.picture_digests, *held_out]
+        pictures = pa.table([rows, digests], schema=PICTURES_SCHEMA)
+        storage.write_bytes(storage.join(self.uri, PICTURES_FILE), parquet_bytes(pictures))
         manifest = DatasetManifest(
             name=self.spec.name,
             family=self.spec.family,
@@ -85,7 +102,7 @@ class DatasetMaker:
                 {
                     "name": self.spec.name,
                     "padding": self.recipe.padding,
-                    "held_out": [self.recipe.seed, self.spec.held_out_share] if self.spec.held_out_share else None,
+                    "held_out": sorted(digest.hex() for digest in held_out),
                     "shards": [shard.sha256 for shard in shards],
                 }
             ),
@@ -102,36 +119,61 @@ class DatasetMaker:
         # Written last: whoever sees the manifest may trust every file it lists.
         storage.write_text(storage.join(self.uri, MANIFEST_FILE), manifest.to_json())
 
-    def _chosen(self) -> Iterator[RawSample]:
-        """The raw samples that training may see, up to the dataset's limit of pictures (or of samples, where it has none)."""
+    def _chosen(self) -> Iterator[tuple[RawSample, bool]]:
+        """The raw samples that training may see, up to the dataset's limit of pictures (of samples, where it has none).
+
+        Those that show a held-out picture come too, marked True.
+        """
         seen: set[str] = set()
         for found in self.source.read(self.spec, self.recipe.seed, self.recipe.padding):
             if isinstance(found, Reject):
                 self._reject(found)
                 continue
             keys = {picture.key for picture in found.pictures}
-            held = {key for key in keys if is_held_out(key, self.recipe.seed, self.spec.held_out_share)}
-            if held:
-                self.held_out |= held
+            if any(self._is_held_out(key) for key in keys):
+                yield found, True
                 continue
             units = keys or {found.id}
             if self.spec.limit is not None:
                 if len(seen) + len(units - seen) > self.spec.limit:
-                    return
+                    if not self.spec.held_out_share:
+                        return
+                    continue
                 seen |= units
-            yield found
+            yield found, False
 
-    def _fetch(self, raw: RawSample) -> _Fetched:
+    def _is_held_out(self, key: str) -> bool:
+        return is_held_out(key, self.recipe.seed, self.spec.held_out_share)
+
+    def _fetch(self, chosen: tuple[RawSample, bool]) -> _Fetched:
         """Read and check a sample's pictures; runs in a thread."""
-        pictures = []
+        raw, holds_out = chosen
+        if holds_out:
+            return _Fetched(raw, held_out=self._held_out_digests(raw))
+        pictures: list[tuple[bytes, PictureInfo, tuple[int, int, bool]]] = []
         for picture in raw.pictures:
             try:
                 data = picture.data if picture.data is not None else self._read_picture(picture.uri)
                 info = inspect_picture(data)
                 pictures.append((data, info, info.shown(picture.annotated_px)))
             except PictureFault as fault:
-                return _Fetched(raw, reject=Reject(id=raw.id, reason=fault.reason, detail=f"{picture.uri} {fault.detail}"))
-        return _Fetched(raw, tuple(pictures))
+                detail = f"{picture.uri} {fault.detail}".strip()
+                return _Fetched(raw, reject=Reject(id=raw.id, reason=fault.reason, detail=detail))
+        return _Fetched(raw, pictures=tuple(pictures))
+
+    def _held_out_digests(self, raw: RawSample) -> dict[str, bytes]:
+        """Digests of a sample's held-out pictures, to know them again where another dataset shows them."""
+        digests: dict[str, bytes] = {}
+        for picture in raw.pictures:
+            if not self._is_held_out(picture.key) or picture.uri in self.held_out:
+                continue
+            try:
+                data = picture.data if picture.data is not None else self._read_picture(picture.uri)
+            except PictureFault:
+                continue
+            digest = hashlib.sha256(data).digest()
+            digests[picture.uri or digest.hex()] = digest
+        return digests
 
     def _read_picture(self, uri: str) -> bytes:
         size = self.sizes.get(uri.removeprefix(self.inputs.pictures.rstrip("/") + "/"))
@@ -143,6 +185,9 @@ class DatasetMaker:
 
     def _add(self, fetched: _Fetched, writer: ShardWriter) -> None:
         raw = fetched.raw
+        if fetched.held_out is not None:
+            self.held_out |= fetched.held_out
+            return
         for reject in raw.left_out:
             self._reject(reject)
         problem = fetched.reject or _text_fault(raw)
@@ -162,6 +207,8 @@ class DatasetMaker:
         sample = Sample(
             id=f"{self.spec.name}/{raw.id}", dataset=self.spec.name, task=raw.task, pictures=tuple(pictures), turns=raw.turns
         )
+        self.picture_rows += [writer.num_samples] * len(pictures)
+        self.picture_digests += [bytes.fromhex(picture.sha256) for picture in pictures]
         writer.add(sample, [data for data, _, _ in fetched.pictures])
         self.tasks[raw.task] += 1
         self.turns += len(raw.turns)

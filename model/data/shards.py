@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from model import storage
 from model.contracts.base import canonical_json
-from model.contracts.corpus import INDEX_FILE, MANIFEST_FILE, SHARDS_FOLDER, DatasetManifest, Sample, Shard
+from model.contracts.corpus import INDEX_FILE, MANIFEST_FILE, PICTURES_FILE, SHARDS_FOLDER, DatasetManifest, Sample, Shard
 from model.errors import DataError
 
 INDEX_SCHEMA = pa.schema(
@@ -37,6 +37,9 @@ INDEX_SCHEMA = pa.schema(
 )
 """One row a sample. `dataset` is the position in the corpus manifest (0 in a dataset's own index), `shard` the position
 in that dataset's manifest; `offset` and `bytes` are the sample's range in the shard, its JSON member first."""
+
+PICTURES_SCHEMA = pa.schema([("row", pa.int64()), ("digest", pa.binary(32))])
+"""One row a picture: the row of its sample in the dataset's index, -1 for a picture held out; sha256 of its bytes."""
 
 DEFAULT_SHARD_BYTES = 256 << 20
 _BLOCK = 512
@@ -137,10 +140,10 @@ class ShardWriter:
         self._columns = {name: [] for name in INDEX_SCHEMA.names}
 
 
-def index_bytes(index: pa.Table) -> bytes:
-    """An index as the bytes of a parquet file."""
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as the bytes of a parquet file; equal rows give equal bytes."""
     buffer = io.BytesIO()
-    pq.write_table(index.unify_dictionaries().combine_chunks(), buffer, compression="zstd")
+    pq.write_table(table.unify_dictionaries().combine_chunks(), buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -150,10 +153,12 @@ def read_index(uri: str) -> pa.Table:
     Raises:
         DataError: the file is no such index.
     """
-    try:
-        return pq.read_table(io.BytesIO(storage.read_bytes(storage.join(uri, INDEX_FILE)))).cast(INDEX_SCHEMA)
-    except (pa.ArrowException, ValueError) as error:
-        raise DataError(f"{storage.join(uri, INDEX_FILE)} is no index ({error}); delete {uri} and run unify again.") from error
+    return _read_table(storage.join(uri, INDEX_FILE), INDEX_SCHEMA)
+
+
+def read_pictures(dataset_uri: str) -> pa.Table:
+    """The digests of a dataset's pictures, columns as `PICTURES_SCHEMA`."""
+    return _read_table(storage.join(dataset_uri, PICTURES_FILE), PICTURES_SCHEMA)
 
 
 def read_dataset_manifest(dataset_uri: str) -> DatasetManifest:
@@ -191,6 +196,13 @@ def read_samples(dataset_uri: str) -> Iterator[tuple[Sample, list[bytes]]]:
     index = read_index(dataset_uri)
     for shard, offset, length in zip(*(index.column(name).to_pylist() for name in ("shard", "offset", "bytes")), strict=True):
         yield parse_member_range(storage.read_range(storage.join(dataset_uri, manifest.shards[shard].file), offset, length))
+
+
+def _read_table(uri: str, schema: pa.Schema) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(storage.read_bytes(uri))).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{uri} is damaged ({str(error)[:160]}); delete its folder and run unify again.") from error
 
 
 def _member(name: str, content: bytes) -> bytes:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from model import storage
-from model.contracts.base import digest_of
-from model.contracts.corpus import INDEX_FILE, MANIFEST_FILE, CorpusDataset, CorpusManifest
+from model.contracts.base import canonical_json, digest_of
+from model.contracts.corpus import INDEX_FILE, MANIFEST_FILE, REJECTS_FILE, CorpusDataset, CorpusManifest, Reject
 from model.contracts.recipe import DatasetSpec, Recipe
 from model.data.dataset_maker import DatasetMaker, Progress
-from model.data.shards import DEFAULT_SHARD_BYTES, INDEX_SCHEMA, index_bytes, read_dataset_manifest, read_index
+from model.data.shards import DEFAULT_SHARD_BYTES, INDEX_SCHEMA, parquet_bytes, read_dataset_manifest, read_index, read_pictures
 from model.data.sources import source_named
 from model.data.sources.base import RawInputs
 from model.data.sources.files import open_stream
@@ -70,7 +71,8 @@ def unify_dataset(
     )
     uri = storage.join(_absolute(store_uri), "datasets", f"{name}-{key[:12]}")
     if not storage.exists(storage.join(uri, MANIFEST_FILE)):
-        DatasetMaker(recipe, spec, source, inputs, sizes, uri).run(progress or (lambda done, total: None), shard_bytes)
+        with DatasetMaker(recipe, spec, source, inputs, sizes, uri) as maker:
+            maker.run(progress or (lambda done, total: None), shard_bytes)
     return uri
 
 
@@ -89,6 +91,8 @@ def _fingerprint(spec: DatasetSpec, inputs: RawInputs, sizes: dict[str, int]) ->
 
 def merge_corpus(recipe: Recipe, dataset_uris: list[str], store_uri: str) -> str:
     """Join a recipe's unified datasets into one corpus: an index over all and a manifest; no shard is copied.
+
+    A sample that shows a picture which any of the datasets holds out is left out of the index, and counted.
 
     Args:
         recipe: Gives the datasets' order and shares.
@@ -127,13 +131,18 @@ def merge_corpus(recipe: Recipe, dataset_uris: list[str], store_uri: str) -> str
         there = CorpusManifest.from_json(storage.read_bytes(where), where)
         if there.datasets == tuple(datasets) and there.recipe == recipe.name:
             return uri
-    index_file = index_bytes(pa.concat_tables([_own_index(one.uri, place) for place, one in enumerate(datasets)]))
+    held_out = _held_out_digests(datasets)
+    indices = [_usable_index(one, place, held_out) for place, one in enumerate(datasets)]
+    index_file = parquet_bytes(pa.concat_tables([index for index, _ in indices]))
     storage.write_bytes(storage.join(uri, INDEX_FILE), index_file)
+    rejects = [reject for _, left_out in indices for reject in left_out]
+    storage.write_text(storage.join(uri, REJECTS_FILE), "".join(canonical_json(one.model_dump()) + "\n" for one in rejects))
     manifest = CorpusManifest(
         recipe=recipe.name,
         digest=digest,
         padding=recipe.padding,
-        samples=sum(one.manifest.samples for one in datasets),
+        samples=sum(index.num_rows for index, _ in indices),
+        left_out_samples=len(rejects),
         datasets=tuple(datasets),
         index_sha256=hashlib.sha256(index_file).hexdigest(),
     )
@@ -141,10 +150,34 @@ def merge_corpus(recipe: Recipe, dataset_uris: list[str], store_uri: str) -> str
     return uri
 
 
-def _own_index(dataset_uri: str, place: int) -> pa.Table:
-    index = read_index(dataset_uri)
+def _held_out_digests(datasets: list[CorpusDataset]) -> pa.ChunkedArray:
+    """Digests of all pictures that any of the datasets holds out."""
+    tables = [read_pictures(one.uri) for one in datasets if one.manifest.held_out_pictures]
+    found = [table.filter(pc.field("row") < 0).column("digest") for table in tables]
+    return pa.chunked_array([chunk for column in found for chunk in column.chunks], pa.binary(32))
+
+
+def _usable_index(dataset: CorpusDataset, place: int, held_out: pa.ChunkedArray) -> tuple[pa.Table, list[Reject]]:
+    """A dataset's index under its place in the corpus, without samples whose picture is held out elsewhere.
+
+    Public sets share pictures (most of COCO's descendants), and hold doubles under several names; the same bytes must not
+    be trained on in one place and asked about in another.
+    """
+    index = read_index(dataset.uri)
     position = INDEX_SCHEMA.get_field_index("dataset")
-    return index.set_column(position, INDEX_SCHEMA.field(position), pa.array([place] * index.num_rows, pa.int16()))
+    index = index.set_column(position, INDEX_SCHEMA.field(position), pa.array([place] * index.num_rows, pa.int16()))
+    if not len(held_out) or not dataset.manifest.pictures:
+        return index, []
+    pictures = read_pictures(dataset.uri).filter(pc.field("row") >= 0)
+    held_out_set = set(held_out.to_pylist())
+    rows = {row for row, digest in zip(*pictures.to_pydict().values(), strict=True) if digest in held_out_set}
+    if not rows:
+        return index, []
+    left_out = [
+        Reject(id=index.column("sample_id")[row].as_py(), reason="picture held out elsewhere", kind="rule")
+        for row in sorted(rows)
+    ]
+    return index.filter(pa.array([row not in rows for row in range(index.num_rows)])), left_out
 
 
 def _absolute(uri: str) -> str:

@@ -17,6 +17,7 @@ MAX_SMALL_FILE_BYTES = 64 << 20
 _MAX_VALUE_CHARS = 64 << 20
 _CHUNK_BYTES = 1 << 20
 _DECODER = json.JSONDecoder()
+_AFTER_VALUE = tuple(",:]} \t\r\n")
 
 
 def find_file(root: str, candidates: Iterable[str], what: str) -> str:
@@ -194,9 +195,9 @@ class _Scanner:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._position)
-                # A number at the end of the buffer may go on in the next piece.
+                # A number at the end of the buffer may go on in the next piece: "2" or "2." may become 2.5.
                 length = end - self._position
-                if end < len(self._text) or not self._read_more(size):
+                if self._text[end : end + 1] in _AFTER_VALUE or not self._read_more(size):
                     self._position += length
                     return value
             except (ValueError, RecursionError) as error:
