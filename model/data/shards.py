@@ -109,14 +109,9 @@ class ShardWriter:
         return tuple(self.shards), pa.Table.from_batches(self._batches, INDEX_SCHEMA)
 
     def _write(self, data: bytes) -> None:
-        try:
-            if self._file is None:
-                self._file = open(Path(self._work.name) / "shard.tar", "wb")  # noqa: SIM115
-            self._file.write(data)
-        except OSError as error:
-            raise DataError(
-                f"cannot write a shard in {self._work.name}: {error.strerror}; free space or set TMPDIR."
-            ) from error
+        if self._file is None:
+            self._file = open(Path(self._work.name) / "shard.tar", "wb")  # noqa: SIM115
+        self._file.write(data)
         self._digest.update(data)
         self._offset += len(data)
 

@@ -9,6 +9,7 @@ Any number of runs may make the same folder at once: they write the same bytes, 
 """
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from model.contracts.corpus import INDEX_FILE, MANIFEST_FILE, REJECTS_FILE, Corp
 from model.contracts.recipe import DatasetSpec, Recipe
 from model.data.dataset_maker import DatasetMaker, Progress
 from model.data.shards import DEFAULT_SHARD_BYTES, INDEX_SCHEMA, parquet_bytes, read_dataset_manifest, read_index, read_pictures
-from model.data.sources import source_named
+from model.data.sources import check_dataset, source_named
 from model.data.sources.base import RawInputs
 from model.data.sources.files import open_stream
-from model.errors import DataError
+from model.errors import DataError, StorageError
 
 UNIFY_VERSION = 1
 """Grows whenever the same raw samples give other shards."""
@@ -56,7 +57,7 @@ def unify_dataset(
     """
     spec = recipe.dataset(name)
     source = source_named(spec.family)
-    inputs = source.inputs(spec)
+    inputs = check_dataset(spec)
     sizes = {file.path: file.bytes for file in storage.list_files(inputs.pictures)} if inputs.pictures else {}
     key = digest_of(
         {
@@ -71,8 +72,12 @@ def unify_dataset(
     )
     uri = storage.join(_absolute(store_uri), "datasets", f"{name}-{key[:12]}")
     if not storage.exists(storage.join(uri, MANIFEST_FILE)):
-        with DatasetMaker(recipe, spec, source, inputs, sizes, uri) as maker:
-            maker.run(progress or (lambda done, total: None), shard_bytes)
+        try:
+            with DatasetMaker(recipe, spec, source, inputs, sizes, uri) as maker:
+                maker.run(progress or (lambda done, total: None), shard_bytes)
+        except OSError as error:
+            what = f"dataset {name} ({spec.root}) cannot be read or written: {error.strerror or error}"
+            raise StorageError(f"{what}; check the disks (temporary files lie in {tempfile.gettempdir()}).") from error
     return uri
 
 

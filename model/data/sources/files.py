@@ -1,6 +1,7 @@
 """Finding and opening raw files: candidates of a layout, JSON of any size, paths that stay in their folder."""
 
 import codecs
+import io
 import json
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -68,8 +69,9 @@ def open_stream(uri: str) -> Iterator[BinaryIO]:
     except Exception as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {str(error)[:160]}"
         raise StorageError(f"cannot read {uri}: {reason}; check the path.") from error
-    with opened:
-        yield opened
+    # fsspec's own files cannot read a line up to a limit.
+    with io.BufferedReader(opened, _CHUNK_BYTES) as stream:
+        yield stream
 
 
 def read_small(uri: str) -> bytes:

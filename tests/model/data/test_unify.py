@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -18,7 +19,7 @@ from model.data.holdout import is_held_out
 from model.data.shards import read_dataset_manifest, read_index, read_samples
 from model.data.sources import SOURCES
 from model.data.unify import merge_corpus, unify_dataset
-from model.errors import DataError
+from model.errors import DataError, SphinxError
 from tests.support.raw_layouts import FAMILIES, WRITERS, instances, picture, put, recipe_of, spec, write_coco, write_text
 from tests.support.real_data import real_data
 
@@ -271,6 +272,27 @@ def test_a_kill_before_any_write_leaves_nothing_that_is_taken_for_whole(tmp_path
     assert read_dataset_manifest(str(made)) == manifest
     for shard in manifest.shards:
         assert storage.sha256_of(made / shard.file) == shard.sha256
+
+
+def _unify_on_a_full_disk(root: str, store: str, said) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+    try:
+        _unify_in_process(root, store)
+    except SphinxError as error:
+        said.send(str(error))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_manifest(tmp_path):
+    root = write_coco(tmp_path / "raw", instances(30))
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_unify_on_a_full_disk, args=(str(root), str(tmp_path / "store"), sender))
+    process.start()
+    assert receiver.poll(60)
+    assert "dataset set" in (said := receiver.recv())
+    assert "check the disks" in said
+    process.join(60)
+    assert not list((tmp_path / "store").rglob(MANIFEST_FILE))
 
 
 def test_two_runs_on_one_store_make_the_same_and_do_not_clash(tmp_path):
