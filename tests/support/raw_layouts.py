@@ -8,7 +8,10 @@ from typing import Any
 
 from PIL import Image
 
+from model.contracts.corpus import Reject
 from model.contracts.recipe import BenchmarkSpec, DatasetSpec, Recipe
+from model.data.sources import SOURCES
+from model.data.sources.base import RawSample
 
 FAMILIES = ("coco_detection", "refcoco", "vqav2", "icdar_spotting", "llava", "text_dialogue", "publaynet")
 """Families whose raw files can be written without a further program."""
@@ -179,3 +182,16 @@ def recipe_of(*datasets: DatasetSpec, **fields: Any) -> Recipe:
 
 def spec(root: Path, family: str, **fields: Any) -> DatasetSpec:
     return DatasetSpec(name=fields.pop("name", "set"), family=family, root=str(root), **fields)
+
+
+def read(root: Path, family: str, padding: str = "corner", **fields: Any) -> tuple[dict[str, RawSample], list[Reject]]:
+    """Samples of a reader by id, and all rejects."""
+    found = list(SOURCES[family].read(spec(root, family, **fields), 0, padding))
+    samples = [one for one in found if not isinstance(one, Reject)]
+    rejects = [one for one in found if isinstance(one, Reject)] + [r for one in samples for r in one.left_out]
+    return {one.id: one for one in samples}, rejects
+
+
+def said(sample: RawSample) -> list[tuple[str, str]]:
+    """Questions and answers of a sample."""
+    return [(turn.question, turn.answer) for turn in sample.turns]

@@ -1,12 +1,7 @@
 """Unify and merge: content-addressed, deterministic, whole or not there, and honest about what was left out."""
 
 import json
-import multiprocessing
-import os
 import random
-import resource
-import shutil
-import signal
 from pathlib import Path
 
 import fsspec
@@ -14,12 +9,12 @@ import pytest
 
 from model import storage
 from model.contracts.base import digest_of
-from model.contracts.corpus import MANIFEST_FILE, CorpusManifest, Reject
+from model.contracts.corpus import Reject
 from model.data.holdout import is_held_out
 from model.data.shards import read_dataset_manifest, read_index, read_samples
 from model.data.sources import SOURCES
 from model.data.unify import merge_corpus, unify_dataset
-from model.errors import DataError, SphinxError
+from model.errors import DataError
 from tests.support.raw_layouts import FAMILIES, WRITERS, instances, picture, put, recipe_of, spec, write_coco, write_text
 from tests.support.real_data import real_data
 
@@ -90,25 +85,6 @@ def test_held_out_pictures_never_enter_the_shards(tmp_path):
     ids = {int(sample.id.split("/")[1]) for sample, _ in read_samples(uri)}
     assert ids == set(range(1, 61)) - held
     assert read_dataset_manifest(uri).held_out_pictures == len(held) > 5
-
-
-def test_a_picture_held_out_by_one_dataset_is_left_out_of_all_others_in_the_corpus(tmp_path):
-    first = spec(write_coco(tmp_path / "a", instances(40)), "coco_detection", name="a", held_out_share=0.3)
-    rows = [{"id": n, "image": f"copy-{n}.jpg", "conversations": DIALOGUE} for n in range(1, 41)]
-    put(tmp_path / "b/rows.json", rows)
-    for number in range(1, 41):  # the same pictures under other names
-        shutil.copy(tmp_path / f"a/train/{number:012d}.jpg", tmp_path / f"b/copy-{number}.jpg")
-    recipe = recipe_of(first, spec(tmp_path / "b", "llava", name="b"))
-    store = str(tmp_path / "store")
-    uris = [unify_dataset(recipe, name, store) for name in ("a", "b")]
-    corpus = merge_corpus(recipe, uris, store)
-    trained = {path.read_bytes() for path in (tmp_path / "a/train").iterdir() if is_held_out(f"coco-{int(path.stem)}", 0, 0.3)}
-    shown = {row["sample_id"] for row in read_index(corpus).to_pylist()}
-    for sample, contents in read_samples(uris[1]):
-        assert (sample.id in shown) == (contents[0] not in trained)
-    manifest = CorpusManifest.from_json(storage.read_bytes(storage.join(corpus, MANIFEST_FILE)), corpus)
-    assert manifest.left_out_samples == len(rejects_of(corpus)) >= len(trained) > 5
-    assert manifest.samples == len(shown) == sum(one.manifest.samples for one in manifest.datasets) - manifest.left_out_samples
 
 
 def test_a_limit_takes_whole_pictures_after_the_held_out_ones(tmp_path):
@@ -191,124 +167,6 @@ def test_progress_counts_every_raw_sample(tmp_path):
     assert seen[-1] == (3, 3)
 
 
-def test_a_corpus_names_its_datasets_in_the_recipe_s_order_and_copies_no_shard(tmp_path):
-    roots = {name: WRITERS[family](tmp_path / name) for name, family in (("b", "vqav2"), ("a", "llava"))}
-    recipe = recipe_of(spec(roots["b"], "vqav2", name="b", share=0.5), spec(roots["a"], "llava", name="a"))
-    store = str(tmp_path / "store")
-    uris = [unify_dataset(recipe, name, store) for name in ("a", "b")]
-    uri = merge_corpus(recipe, uris, store)
-    manifest = CorpusManifest.from_json(storage.read_bytes(storage.join(uri, MANIFEST_FILE)), uri)
-    assert [(one.name, one.share) for one in manifest.datasets] == [("b", 0.5), ("a", 1.0)]
-    index = read_index(uri).to_pylist()
-    assert [(row["dataset"], row["sample_id"].split("/")[0]) for row in index] == [(0, "b")] * 2 + [(1, "a")] * 2
-    assert {row["task"] for row in index} == {"vqa", "instruction"}
-    assert not list(Path(uri).rglob("*.tar"))
-    before = (Path(uri) / MANIFEST_FILE).stat().st_mtime_ns
-    assert merge_corpus(recipe, uris[::-1], store) == uri
-    assert (Path(uri) / MANIFEST_FILE).stat().st_mtime_ns == before
-
-
-def test_adding_a_dataset_reuses_the_others_and_a_moved_store_names_its_new_place(tmp_path):
-    first = spec(write_coco(tmp_path / "raw"), "coco_detection", name="a")
-    second = spec(write_text(tmp_path / "text"), "text_dialogue", name="b")
-    store = tmp_path / "store"
-    uri = unify_dataset(recipe_of(first), "a", str(store))
-    assert unify_dataset(recipe_of(first, second), "a", str(store)) == uri
-    corpus = merge_corpus(recipe_of(first), [uri], str(store))
-    shutil.move(store, tmp_path / "moved")
-    again = merge_corpus(recipe_of(first), [uri.replace("/store/", "/moved/")], str(tmp_path / "moved"))
-    assert Path(again).name == Path(corpus).name
-    assert "/moved/" in storage.read_text(storage.join(again, MANIFEST_FILE))
-
-
-def test_a_missing_or_differently_padded_dataset_stops_the_merge(tmp_path):
-    one = spec(write_coco(tmp_path / "raw"), "coco_detection")
-    store = str(tmp_path / "store")
-    with pytest.raises(DataError, match="dataset set .* run unify on it"):
-        merge_corpus(recipe_of(one), [], store)
-    uri = unify_dataset(recipe_of(one), "set", store)
-    with pytest.raises(DataError, match="padding corner, the recipe wants centre"):
-        merge_corpus(recipe_of(one, padding="centre"), [uri], store)
-
-
-def _unify_in_process(root: str, store: str) -> None:
-    recipe = recipe_of(spec(Path(root), "coco_detection"))
-    unify_dataset(recipe, "set", store, shard_bytes=8192)
-
-
-def _die_at_write(number: int, root: str, store: str) -> None:
-    """Unify, killed right before the write of that number."""
-    writes = iter(range(number))
-    for name in ("upload_file", "write_bytes"):
-        write = getattr(storage, name)
-
-        def counted(*arguments, write=write):
-            if next(writes, None) is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return write(*arguments)
-
-        setattr(storage, name, counted)
-    _unify_in_process(root, store)
-
-
-def test_a_kill_before_any_write_leaves_nothing_that_is_taken_for_whole(tmp_path):
-    root = write_coco(tmp_path / "raw", instances(12))
-    _unify_in_process(str(root), str(tmp_path / "whole"))
-    (whole,) = (tmp_path / "whole/datasets").iterdir()
-    manifest = read_dataset_manifest(str(whole))
-    context = multiprocessing.get_context("fork")
-    store, deaths = tmp_path / "killed", 0
-    while True:
-        process = context.Process(target=_die_at_write, args=(deaths, str(root), str(store)))
-        process.start()
-        process.join(60)
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        assert not list(store.rglob(MANIFEST_FILE))
-        deaths += 1
-    assert deaths == len(manifest.shards) + 4  # shards, rejects, index, pictures, manifest
-    (made,) = (store / "datasets").iterdir()
-    assert read_dataset_manifest(str(made)) == manifest
-    for shard in manifest.shards:
-        assert storage.sha256_of(made / shard.file) == shard.sha256
-
-
-def _unify_on_a_full_disk(root: str, store: str, said) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
-    try:
-        _unify_in_process(root, store)
-    except SphinxError as error:
-        said.send(str(error))
-
-
-def test_a_full_disk_is_one_sentence_and_leaves_no_manifest(tmp_path):
-    root = write_coco(tmp_path / "raw", instances(30))
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_unify_on_a_full_disk, args=(str(root), str(tmp_path / "store"), sender))
-    process.start()
-    assert receiver.poll(60)
-    assert "dataset set" in (said := receiver.recv())
-    assert "check the disks" in said
-    process.join(60)
-    assert not list((tmp_path / "store").rglob(MANIFEST_FILE))
-
-
-def test_two_runs_on_one_store_make_the_same_and_do_not_clash(tmp_path):
-    root = write_coco(tmp_path / "raw", instances(100))
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_unify_in_process, args=(str(root), str(tmp_path / "store"))) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    (made,) = (tmp_path / "store/datasets").iterdir()
-    assert len(list(read_samples(str(made)))) == 100
-    assert not list(made.rglob("*.part"))
-
-
 def test_the_real_data_becomes_one_corpus(tmp_path):
     folder = real_data()
     recipe = recipe_of(
@@ -327,8 +185,6 @@ def test_the_real_data_becomes_one_corpus(tmp_path):
     assert manifests["pages"].samples == 12
     assert read_index(merge_corpus(recipe, uris, store)).num_rows == sum(one.samples for one in manifests.values())
 
-
-DIALOGUE = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A thing."}]
 
 PINNED = {
     "coco_detection": (1, "825b13598ff0"),
