@@ -14,7 +14,6 @@ from model.data.unify import merge_corpus, unify_dataset
 from model.errors import DataError
 from tests.support.raw_layouts import WRITERS, instances, put, recipe_of, spec, write_coco, write_text
 
-
 DIALOGUE = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A thing."}]
 
 
