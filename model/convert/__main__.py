@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from model import storage
+from model.build import text_config
 from model.contracts.base import digest_of
 from model.contracts.checkpoint import BaseModel
 from model.convert.encoders import convnext_to_timm, dinov2_to_timm
@@ -25,6 +26,7 @@ from model.convert.internlm2 import internlm2_to_llama
 from model.convert.tensors import read_tensors, write_tensors
 from model.errors import DataError, SphinxError
 from model.variants import Variant, variant_named
+from model.weights import BASE_FILE, ENCODERS_FILE, LANGUAGE_FOLDER, TOKENIZER_FILE
 
 
 def make_base(variant: Variant, language: Path, conv: Path, vit: Path, out_uri: str) -> BaseModel:
@@ -35,47 +37,24 @@ def make_base(variant: Variant, language: Path, conv: Path, vit: Path, out_uri: 
     """
     with tempfile.TemporaryDirectory(prefix="sphinx-x-base-") as temporary:
         folder = Path(temporary)
-        tokenizer = language / "tokenizer.model"
+        tokenizer = language / TOKENIZER_FILE
         if not tokenizer.is_file():
             raise DataError(f"{tokenizer} is missing; download the backbone's SentencePiece model beside its weights.")
-        shutil.copyfile(tokenizer, folder / "tokenizer.model")
-        write_tensors(_language_tensors(variant, language), folder / "language")
-        config = {**language_config(variant), "torch_dtype": "bfloat16"}
-        (folder / "language" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
+        write_tensors(_language_tensors(variant, language), folder / LANGUAGE_FOLDER)
+        architecture = "MixtralForCausalLM" if variant.language.kind == "mixtral" else "LlamaForCausalLM"
+        config = {**text_config(variant.language), "architectures": [architecture], "dtype": "bfloat16"}
+        (folder / LANGUAGE_FOLDER / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         encoders = {f"conv.{name}": tensor.to(torch.bfloat16) for name, tensor in convnext_to_timm(read_tensors(conv))}
         patches = variant.geometry.vit_px // 14
         encoders |= {f"vit.{name}": tensor.to(torch.bfloat16) for name, tensor in dinov2_to_timm(read_tensors(vit), patches)}
-        save_file({name: tensor.contiguous() for name, tensor in encoders.items()}, str(folder / "encoders.safetensors"))
+        save_file({name: tensor.contiguous() for name, tensor in encoders.items()}, str(folder / ENCODERS_FILE))
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         digest = digest_of({path.relative_to(folder).as_posix(): storage.sha256_of(path) for path in files})
         storage.upload_tree(folder, out_uri)
         base = BaseModel(name=variant.base, uri=out_uri, digest=digest, licence=variant.base_licence)
-        storage.write_text(storage.join(out_uri, "base.json"), base.model_dump_json(indent=2) + "\n")
+        storage.write_text(storage.join(out_uri, BASE_FILE), base.model_dump_json(indent=2) + "\n")
         return base
-
-
-def language_config(variant: Variant) -> dict:
-    """config.json of the variant's language model, for transformers' Llama or Mixtral class."""
-    shape = variant.language
-    config = {
-        "architectures": ["MixtralForCausalLM" if shape.kind == "mixtral" else "LlamaForCausalLM"],
-        "model_type": shape.kind,
-        "vocab_size": shape.vocab,
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.ffn,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "max_position_embeddings": shape.max_positions,
-        "rms_norm_eps": shape.rms_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
-        "tie_word_embeddings": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
-    if shape.kind == "mixtral":
-        config |= {"num_local_experts": shape.experts, "num_experts_per_tok": shape.active_experts}
-    return config
 
 
 def _language_tensors(variant: Variant, language: Path) -> Iterator[tuple[str, torch.Tensor]]:

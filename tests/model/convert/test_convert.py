@@ -6,12 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.convert.__main__ import language_config, main
+from model.build import text_config
+from model.convert.__main__ import main
 from model.convert.encoders import convnext_to_timm, dinov2_to_timm, resize_positions
 from model.convert.internlm2 import internlm2_to_llama
 from model.convert.tensors import read_tensors, write_tensors
 from model.errors import DataError
-from model.variants import VARIANTS, LanguageShape
+from model.variants import LanguageShape
 
 SHAPE = LanguageShape(hidden=64, layers=2, heads=8, kv_heads=2, ffn=96, vocab=101, rope_theta=1e6, max_positions=128)
 HEAD = SHAPE.hidden // SHAPE.heads
@@ -73,7 +74,7 @@ def test_internlm2_as_llama_gives_the_logits_of_the_fused_block():
     from transformers import LlamaConfig, LlamaForCausalLM
 
     state = internlm2_state()
-    config = language_config(VARIANTS["intern2"].model_copy(update={"language": SHAPE}))
+    config = {name: value for name, value in text_config(SHAPE).items() if name != "model_type"}
     model = LlamaForCausalLM(LlamaConfig(**config)).eval()
     model.load_state_dict(dict(internlm2_to_llama(state.items(), SHAPE)), strict=True)
     ids = torch.arange(34).view(2, 17) % SHAPE.vocab

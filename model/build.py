@@ -1,0 +1,125 @@
+"""Build a model for training: a variant's shape, the base directory's weights (`model/weights.py`), strictly."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from model import storage
+from model.errors import DataError
+from model.sphinx_x.configuration_sphinx_x import SphinxXConfig
+from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
+from model.variants import LanguageShape, Variant
+from model.weights import ENCODERS_FILE, LANGUAGE_FOLDER
+
+
+def model_config(variant: Variant, padding: str = "corner", balance_loss_weight: float = 0.0) -> SphinxXConfig:
+    """Configuration of a variant."""
+    return SphinxXConfig(
+        variant=variant.name,
+        grid=variant.geometry.grid,
+        conv_px=variant.geometry.conv_px,
+        vit_px=variant.geometry.vit_px,
+        padding=padding,
+        conv_name=variant.conv.name,
+        conv_arguments=dict(variant.conv.arguments),
+        conv_channels=variant.conv.channels,
+        vit_name=variant.vit.name,
+        vit_arguments=dict(variant.vit.arguments),
+        vit_channels=variant.vit.channels,
+        text_config=text_config(variant.language),
+        balance_loss_weight=balance_loss_weight,
+    )
+
+
+def text_config(shape: LanguageShape) -> dict:
+    """Configuration of a language model for transformers' Llama or Mixtral class."""
+    fields = {
+        "model_type": shape.kind,
+        "vocab_size": shape.vocab,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.ffn,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": shape.max_positions,
+        "rms_norm_eps": shape.rms_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if shape.kind == "mixtral":
+        fields |= {"num_local_experts": shape.experts, "num_experts_per_tok": shape.active_experts}
+    return fields
+
+
+def build_model(
+    variant: Variant,
+    base_uri: str | None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    padding: str = "corner",
+    balance_loss_weight: float = 0.0,
+) -> SphinxXForConditionalGeneration:
+    """A model ready to be trained, on the CPU; what the base does not bring is initialised from `seed`.
+
+    Raises:
+        DataError: a tensor of the base is missing, not known or of another shape.
+    """
+    with torch.random.fork_rng(devices=[]), _default_dtype(dtype):
+        torch.manual_seed(seed)
+        model = SphinxXForConditionalGeneration(model_config(variant, padding, balance_loss_weight))
+    if base_uri is not None:
+        with storage.as_local_folder(base_uri) as folder:
+            _load(model, folder, variant)
+    return model
+
+
+def _load(model: SphinxXForConditionalGeneration, folder: Path, variant: Variant) -> None:
+    encoders = folder / ENCODERS_FILE
+    if not encoders.is_file():
+        raise DataError(f"{encoders} is missing; make the base directory again.")
+    _fill({f"{part}.{name}": tensor for part in ("conv", "vit") for name, tensor in getattr(model, part).state_dict().items()},
+          [encoders], "")  # fmt: skip
+    language = folder / LANGUAGE_FOLDER
+    if language.is_dir():
+        _fill(model.language.state_dict(), sorted(language.glob("*.safetensors")), "")
+    elif variant.name != "nano":
+        raise DataError(
+            f"{language} is missing: {variant.name} starts from {variant.base}; make the base with python -m model.convert."
+        )
+
+
+def _fill(parameters: dict[str, torch.Tensor], files: list[Path], prefix: str) -> None:
+    """Copy every tensor of the files into the parameter of its name, one at a time; nothing may be missing or left over."""
+    left = set(parameters)
+    for file in files:
+        with safe_open(str(file), framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (not a dict)
+                tensor = opened.get_tensor(name)
+                if name not in parameters:
+                    raise DataError(f"{file}: tensor {prefix}{name} is not part of this model; the base is of another kind.")
+                if parameters[name].shape != tensor.shape:
+                    raise DataError(
+                        f"{file}: tensor {prefix}{name} has shape {tuple(tensor.shape)}, the model needs {tuple(parameters[name].shape)}."
+                    )
+                with torch.no_grad():
+                    parameters[name].copy_(tensor)
+                left.discard(name)
+    if left:
+        raise DataError(
+            f"{files[0].parent if files else 'the base'}: {len(left)} tensors are missing, the first is {sorted(left)[0]}."
+        )
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,67 @@
+"""What a SPHINX-X model is built from: view geometry, two encoders, a Llama or Mixtral."""
+
+from typing import Any
+
+from transformers import PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+
+class SphinxXConfig(PretrainedConfig):
+    """
+    Args:
+        variant: name of the family member.
+        grid, conv_px, vit_px, padding: see `views.py`; conv_px / 32 equals vit_px / 14.
+        conv_name, conv_arguments, conv_channels: timm ConvNeXt and the channels of its last map.
+        vit_name, vit_arguments, vit_channels: timm DINOv2 and its width.
+        text_config: configuration of the language model (model_type llama or mixtral).
+        balance_loss_weight: weight of the experts' load-balance loss in training.
+    """
+
+    model_type = "sphinx_x"
+    is_composition = True
+
+    def __init__(
+        self,
+        variant: str = "nano",
+        grid: int = 2,
+        conv_px: int = 64,
+        vit_px: int = 28,
+        padding: str = "corner",
+        conv_name: str = "convnext_xxlarge",
+        conv_arguments: dict[str, Any] | None = None,
+        conv_channels: int = 3072,
+        vit_name: str = "vit_giant_patch14_dinov2",
+        vit_arguments: dict[str, Any] | None = None,
+        vit_channels: int = 1536,
+        text_config: dict[str, Any] | PretrainedConfig | None = None,
+        balance_loss_weight: float = 0.0,
+        **kwargs,
+    ):
+        self.variant, self.grid, self.conv_px, self.vit_px, self.padding = variant, grid, conv_px, vit_px, padding
+        self.conv_name, self.conv_arguments, self.conv_channels = conv_name, conv_arguments or {}, conv_channels
+        self.vit_name, self.vit_arguments, self.vit_channels = vit_name, vit_arguments or {}, vit_channels
+        self.balance_loss_weight = balance_loss_weight
+        text = {"model_type": "llama"} if text_config is None else text_config
+        if isinstance(text, dict):
+            text = CONFIG_MAPPING[text.get("model_type", "llama")](**{k: v for k, v in text.items() if k != "model_type"})
+        self.text_config = text
+        kwargs.setdefault("tie_word_embeddings", False)
+        super().__init__(**kwargs)
+
+    @property
+    def tokens_per_view(self) -> int:
+        """Patches, the pseudo-CLS token, the start and the end tag."""
+        return (self.conv_px // 32) ** 2 + 3
+
+    @property
+    def view_token_id(self) -> int:
+        """Stands in input_ids for every position of a view; no word of the vocabulary."""
+        return self.text_config.vocab_size
+
+    @property
+    def skip_token_id(self) -> int:
+        """Stands in input_ids for the skip token of a padded view."""
+        return self.text_config.vocab_size + 1
+
+    def get_text_config(self, *args, **kwargs) -> PretrainedConfig:
+        return self.text_config

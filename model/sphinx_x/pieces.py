@@ -1,0 +1,35 @@
+"""Text to ids and back, by SentencePiece itself: its ids are the published backbones' by definition. No torch, no transformers."""
+
+import sentencepiece
+
+
+class Pieces:
+    """A `tokenizer.model` file.
+
+    Args:
+        file: path of the SentencePiece model.
+    """
+
+    def __init__(self, file: str):
+        self.processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
+        self._adds_dummy_prefix = self.processor.encode("a", out_type=str)[0].startswith("\u2581")
+        self.bos_id: int = self.processor.bos_id()
+        self.eos_id: int = self.processor.eos_id()
+        self.num_pieces: int = self.processor.get_piece_size()
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a piece of a dialogue, without BOS.
+
+        Llama's SentencePiece puts a space before every text; a piece that starts with one must not get a second.
+        """
+        if self._adds_dummy_prefix and text.startswith(" "):
+            text = text[1:]
+        return self.processor.encode(text)
+
+    def decode_text(self, ids: list[int]) -> str:
+        """Text of ids; bytes that are no character yet come as U+FFFD."""
+        return self.processor.decode([i for i in ids if i < self.num_pieces])
+
+    def stop_ids(self, stop: str) -> list[int]:
+        """Ids of an end mark as they stand after an answer."""
+        return self.processor.encode("a" + stop)[len(self.processor.encode("a")) :]
