@@ -9,12 +9,12 @@ S3 settings come from the environment, the same names on a laptop, in a componen
 AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3).
 """
 
-import errno
 import functools
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import fsspec
 from pydantic import BaseModel
 
 from model.errors import StorageError
+from model.storage_faults import explained
 
 
 class FileInfo(BaseModel):
@@ -47,13 +48,13 @@ def local_path(uri: str) -> Path | None:
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder."""
-    with _explained("look up", uri):
+    with explained("look up", uri):
         filesystem, path = _open_filesystem(uri)
         return filesystem.exists(path)
 
 
 def read_bytes(uri: str) -> bytes:
-    with _explained("read", uri):
+    with explained("read", uri):
         filesystem, path = _open_filesystem(uri)
         return filesystem.cat_file(path)
 
@@ -68,7 +69,7 @@ def read_range(uri: str, start: int, length: int) -> bytes:
     Raises:
         StorageError: the file is shorter, or cannot be read.
     """
-    with _explained("read", uri):
+    with explained("read", uri):
         filesystem, path = _open_filesystem(uri)
         data = filesystem.cat_file(path, start=start, end=start + length)
     if len(data) != length:
@@ -78,7 +79,7 @@ def read_range(uri: str, start: int, length: int) -> bytes:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a whole file at once; on local disks by a temporary file that is flushed and renamed."""
-    with _explained("write", uri):
+    with explained("write", uri):
         path = local_path(uri)
         if path is None:
             filesystem, remote = _open_filesystem(uri)
@@ -97,7 +98,7 @@ def write_text(uri: str, text: str) -> None:
 
 def write_new(uri: str, data: bytes) -> bool:
     """Create a file unless it exists; True if this call made it (S3: a conditional PUT, If-None-Match: *)."""
-    with _explained("write", uri):
+    with explained("write", uri):
         path = local_path(uri)
         if path is not None:
             with _temporary_beside(path) as (file, temporary):
@@ -129,7 +130,7 @@ def write_new(uri: str, data: bytes) -> bool:
 
 def list_files(uri: str) -> list[FileInfo]:
     """All files below a folder, sorted by path; an absent folder has none."""
-    with _explained("list", uri):
+    with explained("list", uri):
         filesystem, path = _open_filesystem(uri)
         filesystem.invalidate_cache()
         found = filesystem.find(path, detail=True)
@@ -143,7 +144,7 @@ def list_files(uri: str) -> list[FileInfo]:
 
 def delete_tree(uri: str) -> None:
     """Remove a file, or a folder with all below it; an absent one is no error."""
-    with _explained("delete", uri):
+    with explained("delete", uri):
         filesystem, path = _open_filesystem(uri)
         filesystem.invalidate_cache()
         if filesystem.exists(path):
@@ -152,7 +153,7 @@ def delete_tree(uri: str) -> None:
 
 def upload_file(path: Path, uri: str) -> None:
     """Copy a local file to a URI, in parts where it is large; a reader never sees half of it."""
-    with _explained("write", uri):
+    with explained("write", uri):
         target = local_path(uri)
         if target is not None:
             _copy_whole(path, target)
@@ -166,7 +167,7 @@ def upload_file(path: Path, uri: str) -> None:
 
 def download_file(uri: str, path: Path) -> None:
     """Copy a file to a local path; a kill leaves no half-written file there."""
-    with _explained("read", uri):
+    with explained("read", uri):
         source = local_path(uri)
         if source is not None:
             _copy_whole(source, path)
@@ -219,16 +220,39 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_writable(folder_uri: str) -> None:
+    """Find out in seconds whether files can be written below a URI; what a long run should know before it starts.
+
+    Raises:
+        StorageError: they cannot, and why.
+    """
+    probe = join(folder_uri, f".write-check-{uuid.uuid4().hex[:8]}")
+    with explained("write", folder_uri):
+        if not folder_uri.startswith("s3://"):
+            write_bytes(probe, b"")
+            delete_tree(probe)
+            return
+        bucket, key = _bucket_and_key(probe)
+        hasty = _new_s3_client(max_attempts=2, timeout_seconds=5)
+        hasty.put_object(Bucket=bucket, Key=key, Body=b"")
+        hasty.delete_object(Bucket=bucket, Key=key)
+
+
 @functools.lru_cache(maxsize=1)
 def s3_client() -> Any:
     """One boto3 client a process, with retries for throttling and lost connections."""
+    return _new_s3_client(max_attempts=8, timeout_seconds=60)
+
+
+def _new_s3_client(max_attempts: int, timeout_seconds: int) -> Any:
     try:
         import boto3
         from botocore.config import Config
     except ImportError as error:
         raise StorageError("s3:// needs boto3, which is not installed; run: pip install 'sphinx-x[s3]'") from error
+    retries = {"max_attempts": max_attempts, "mode": "standard"}
     return boto3.client(
-        "s3", config=Config(retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=10, read_timeout=60)
+        "s3", config=Config(retries=retries, connect_timeout=min(10, timeout_seconds), read_timeout=timeout_seconds)
     )
 
 
@@ -266,37 +290,3 @@ def _temporary_beside(path: Path) -> Iterator[tuple[Any, str]]:
             yield file, temporary
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-_REMEDIES: tuple[tuple[Callable[[BaseException], bool], str], ...] = (
-    (lambda error: isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT), "the disk is full; free some space and run again"),
-    (lambda error: isinstance(error, FileNotFoundError), "it does not exist; check the path"),
-    (lambda error: isinstance(error, PermissionError), "permission is denied; check the credentials and the owner"),
-    (lambda error: isinstance(error, (IsADirectoryError, NotADirectoryError)), "a file stands where a folder should be, or the reverse"),
-    (lambda error: isinstance(error, ImportError), "its scheme needs a package that is not installed; run: pip install 'sphinx-x[s3]' for s3://"),
-    (lambda error: "NoSuchBucket" in str(error), "the bucket does not exist; create it or check its name"),
-    (lambda error: "Credentials" in type(error).__name__, "there are no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
-    (
-        lambda error: "Connect" in type(error).__name__ or isinstance(error, ConnectionError),
-        "the server does not answer; check AWS_ENDPOINT_URL and the network",
-    ),
-)  # fmt: skip
-
-
-@contextmanager
-def _explained(verb: str, uri: str) -> Iterator[None]:
-    """Turn any storage failure into one sentence that names the URI and the remedy."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except Exception as error:
-        chain: list[BaseException] = [error]
-        while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 6:
-            chain.append(below)
-        for known, remedy in _REMEDIES:
-            if any(known(one) for one in chain):
-                raise StorageError(f"cannot {verb} {uri}: {remedy}.") from error
-        raise StorageError(
-            f"cannot {verb} {uri}: {type(error).__name__}: {str(error)[:200]}; check the address and try again."
-        ) from error
