@@ -32,7 +32,14 @@ class Prediction(Part):
     """Sub-task by which scores are also reported."""
     boxes: tuple[Box, ...] = ()
     """Boxes in the answer, for drawing."""
+    labels: tuple[str, ...] = ()
+    """Class or text of each of `boxes`, where the answer gives one."""
     expected_boxes: tuple[Box, ...] = ()
+    """True boxes, unrounded."""
+    expected_labels: tuple[str, ...] = ()
+    """Class or text of each of `expected_boxes`, where the question asks for it."""
+    origin: tuple[float, float] = (0.0, 0.0)
+    """The picture's top-left corner in the padded square that boxes in `answer` are measured in, as fractions of its side."""
 
 
 class Result(Contract):
@@ -55,6 +62,10 @@ class Result(Contract):
     groups: dict[str, float] = {}
     """Score by sub-task."""
     group_questions: dict[str, int] = {}
+    group_chance: dict[str, float] = {}
+    """Score of a guess by sub-task."""
+    rejects: dict[str, int] = {}
+    """Rows and pictures that could not be asked about, by reason; they are not among `questions`."""
     further_metrics: dict[str, float] = {}
     """Precision, recall, yes-share and the like."""
     benchmark_digest: str
