@@ -1,0 +1,101 @@
+"""A workspace belongs to one run at a time: a lock whose holder renews it, so that a dead holder's lock lapses.
+
+On the same machine the holder's process decides at once; on a disk shared by machines the lease's age does.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model import storage
+from model.errors import StorageError
+
+LEASE_SECONDS = 60.0
+"""Age at which a lease that nobody renews has lapsed."""
+
+
+@contextmanager
+def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
+    """Hold a workspace while the body runs.
+
+    Args:
+        workspace: Folder; made if it is not there.
+        what: What the holder does, for the sentence that another one reads.
+
+    Raises:
+        StorageError: another run holds it; says which and since when.
+    """
+    workspace.mkdir(parents=True, exist_ok=True)
+    path = workspace / "lease.json"
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_of(os.getpid()), "what": what}
+    with _alone(workspace):
+        holder = _read(path)
+        if holder is not None and _holds(holder):
+            raise StorageError(
+                f"{workspace} is in use by process {holder['pid']} on {holder['host']} ({holder['what']}); wait for it, stop it, "
+                "or give another --workspace."
+            )
+        _write(path, mine)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(LEASE_SECONDS / 4):
+            _write(path, mine)
+
+    renewer = threading.Thread(target=renew, daemon=True, name="lease")
+    renewer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewer.join()
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(workspace: Path) -> Iterator[None]:
+    """Only one process at a time reads and writes the lease."""
+    with open(workspace / ".lease.guard", "wb") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        holder = json.loads(path.read_bytes())
+        return holder if {"host", "pid", "started", "what", "renewed"} <= set(holder) else None
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _write(path: Path, mine: dict) -> None:
+    storage.write_text(str(path), json.dumps({**mine, "renewed": time.time()}))
+
+
+def _holds(holder: dict) -> bool:
+    if holder["host"] == socket.gethostname():
+        return _start_of(holder["pid"]) == holder["started"] is not None
+    return time.time() - holder["renewed"] < LEASE_SECONDS
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process of this machine started, so that a reused number is not taken for it; None if there is none."""
+    try:
+        # Field 22 of proc(5) stat, counted behind the command's closing bracket, which may hold spaces itself.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[19] if fields[0] != "Z" else None
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "unknown"
