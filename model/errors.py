@@ -6,7 +6,8 @@ SphinxError                 one sentence: what, where, the remedy; the command l
 ├── StorageError            a URI cannot be read or written (`model/storage.py`)
 ├── DataError               raw data that cannot be used at all (`model/data`)
 ├── FitError                a variant, batch or file does not fit this machine
-└── TrainError              training stopped for a reason the user can act on (`model/train`)
+├── TrainError              training stopped for a reason the user can act on (`model/train`)
+└── RegistryError           MLflow does not answer, refuses, or does not hold what was asked for (`components/shared`)
 
 Mistakes of our own stay `AssertionError` and the like, with their traceback.
 """
@@ -37,4 +38,8 @@ class FitError(SphinxError):
 
 
 class TrainError(SphinxError):
+    pass
+
+
+class RegistryError(SphinxError):
     pass
