@@ -16,11 +16,16 @@ class Tag:
     CORPUS_DIGEST = "sphinx_x.corpus_digest"
     MODEL_DIGEST = "sphinx_x.model_digest"
     RUN_DIGEST = "sphinx_x.run_digest"
+    RESULTS_DIGEST = "sphinx_x.results_digest"
+    """Digest of what the benchmarks said; with MODEL_DIGEST it identifies a version."""
     PIPELINE_RUN = "sphinx_x.pipeline_run"
     BASES = "sphinx_x.bases"
     LICENCES = "sphinx_x.licences"
     GATE = "sphinx_x.gate"
+    """open or closed."""
     GATE_REASON = "sphinx_x.gate_reason"
+    GATE_CHAMPION = "sphinx_x.gate_champion"
+    """Version that the gate compared with; empty where there was no champion."""
     SCORE_PREFIX = "sphinx_x.score."
 
 
