@@ -1,8 +1,9 @@
 """Build a model for training: a variant's shape, the base directory's weights (`model/weights.py`), strictly."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -34,7 +35,7 @@ def model_config(variant: Variant, padding: str = "corner", balance_loss_weight:
     )
 
 
-def text_config(shape: LanguageShape) -> dict:
+def text_config(shape: LanguageShape) -> dict[str, Any]:
     """Configuration of a language model for transformers' Llama or Mixtral class."""
     fields = {
         "model_type": shape.kind,
@@ -66,52 +67,70 @@ def build_model(
 ) -> SphinxXForConditionalGeneration:
     """A model ready to be trained, on the CPU; what the base does not bring is initialised from `seed`.
 
+    Args:
+        base_uri: a base directory; None initialises every weight.
+
     Raises:
         DataError: a tensor of the base is missing, not known or of another shape.
     """
+    config = model_config(variant, padding, balance_loss_weight)
     with torch.random.fork_rng(devices=[]), _default_dtype(dtype):
         torch.manual_seed(seed)
-        model = SphinxXForConditionalGeneration(model_config(variant, padding, balance_loss_weight))
-    if base_uri is not None:
+        if base_uri is None:
+            return SphinxXForConditionalGeneration(config)
         with storage.as_local_folder(base_uri) as folder:
-            _load(model, folder, variant)
-    return model
+            return _built_from(config, folder, variant)
 
 
-def _load(model: SphinxXForConditionalGeneration, folder: Path, variant: Variant) -> None:
-    encoders = folder / ENCODERS_FILE
+def _built_from(config: SphinxXConfig, folder: Path, variant: Variant) -> SphinxXForConditionalGeneration:
+    encoders, language = folder / ENCODERS_FILE, folder / LANGUAGE_FOLDER
     if not encoders.is_file():
         raise DataError(f"{encoders} is missing; make the base directory again.")
-    _fill({f"{part}.{name}": tensor for part in ("conv", "vit") for name, tensor in getattr(model, part).state_dict().items()},
-          [encoders], "")  # fmt: skip
-    language = folder / LANGUAGE_FOLDER
-    if language.is_dir():
-        _fill(model.language.state_dict(), sorted(language.glob("*.safetensors")), "")
-    elif variant.name != "nano":
+    if not language.is_dir() and variant.name != "nano":
         raise DataError(
             f"{language} is missing: {variant.name} starts from {variant.base}; make the base with python -m model.convert."
         )
+    # Random numbers for billions of weights that a file replaces would take minutes: build without storage, then fill.
+    with torch.device("meta"):
+        model = SphinxXForConditionalGeneration(config)
+    model.to_empty(device="cpu")
+    model.fusion.reset_parameters()
+    parts = {"conv": model.conv, "vit": model.vit}
+    fill(
+        {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}, [encoders]
+    )
+    if language.is_dir():
+        fill(model.language.state_dict(), sorted(language.glob("*.safetensors")))
+    for module in model.language.modules():
+        # A rotary embedding's frequencies are in no file; without a language model in the base, nothing is.
+        if not language.is_dir() or not list(module.parameters()):
+            model.language._init_weights(module)
+    return model
 
 
-def _fill(parameters: dict[str, torch.Tensor], files: list[Path], prefix: str) -> None:
-    """Copy every tensor of the files into the parameter of its name, one at a time; nothing may be missing or left over."""
-    left = set(parameters)
+def fill(targets: dict[str, torch.Tensor], files: Sequence[Path]) -> None:
+    """Copy every tensor of safetensors files into the target of its name, one at a time; nothing may be missing or left over.
+
+    Raises:
+        DataError: a tensor is missing, not known or of another shape; names it and its file.
+    """
+    missing = set(targets)
     for file in files:
         with safe_open(str(file), framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (not a dict)
                 tensor = opened.get_tensor(name)
-                if name not in parameters:
-                    raise DataError(f"{file}: tensor {prefix}{name} is not part of this model; the base is of another kind.")
-                if parameters[name].shape != tensor.shape:
-                    raise DataError(
-                        f"{file}: tensor {prefix}{name} has shape {tuple(tensor.shape)}, the model needs {tuple(parameters[name].shape)}."
-                    )
+                if name not in targets:
+                    raise DataError(f"{file}: tensor {name} is not part of this model; the base is of another kind.")
+                target = targets[name]
+                if target.shape != tensor.shape:
+                    raise DataError(f"{file}: tensor {name} is {tuple(tensor.shape)}, the model needs {tuple(target.shape)}.")
                 with torch.no_grad():
-                    parameters[name].copy_(tensor)
-                left.discard(name)
-    if left:
+                    target.copy_(tensor)
+                missing.discard(name)
+    if missing:
+        where = files[0].parent if files else "the base directory's language folder"
         raise DataError(
-            f"{files[0].parent if files else 'the base'}: {len(left)} tensors are missing, the first is {sorted(left)[0]}."
+            f"{where}: {len(missing)} tensors are missing, the first is {min(missing)}; make the base directory again."
         )
 
 

@@ -5,9 +5,11 @@ kernels on a GPU, causal SDPA sample by sample on a CPU); without it, it is tran
 """
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -15,25 +17,34 @@ from transformers.masking_utils import sdpa_mask
 NAME = "sphinx_x"
 
 
-def packed_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, cu_seq_lens_q=None, **kwargs):
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     """[1, H, T, D] queries and [1, K, T, D] keys and values to ([1, T, H, D], None); K divides H."""
     if cu_seq_lens_q is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
+        mixed: Any = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return mixed
+    grouped = query.shape[1] != key.shape[1]
     if query.is_cuda:
         from torch.nn.attention.varlen import varlen_attn
 
-        rows = [tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value)]
+        q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
         longest = kwargs["max_length_q"]
-        mixed = varlen_attn(
-            *rows, cu_seq_lens_q, cu_seq_lens_q, longest, longest, scale=scaling, window_size=(-1, 0),
-            enable_gqa=query.shape[1] != key.shape[1],
-        )  # fmt: skip
+        # The same tensor twice: cuDNN takes its causal path only when both are one object.
+        bounds = {"cu_seq_q": cu_seq_lens_q, "cu_seq_k": cu_seq_lens_q, "max_q": longest, "max_k": longest}
+        mixed = varlen_attn(q, k, v, **bounds, scale=scaling, window_size=(-1, 0), enable_gqa=grouped)
         return mixed.unsqueeze(0), None
-    grouped = query.shape[1] != key.shape[1]
     samples = []
     for start, end in itertools.pairwise(cu_seq_lens_q.tolist()):
-        rows = (tensor[:, :, start:end] for tensor in (query, key, value))
-        samples.append(F.scaled_dot_product_attention(*rows, is_causal=True, scale=scaling, enable_gqa=grouped))
+        q, k, v = (tensor[:, :, start:end] for tensor in (query, key, value))
+        samples.append(F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped))
     return torch.cat(samples, dim=2).transpose(1, 2).contiguous(), None
 
 

@@ -36,3 +36,4 @@ def stream_chat(
         if not text.endswith("\ufffd"):
             yield text[len(shown) :]
             shown = text
+    yield processor.tokenizer.decode_text(written).lstrip()[len(shown) :]

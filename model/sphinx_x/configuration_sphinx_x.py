@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from transformers import PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import AutoConfig, PretrainedConfig
+
+from .views import tokens_per_view
 
 
 class SphinxXConfig(PretrainedConfig):
@@ -18,7 +19,7 @@ class SphinxXConfig(PretrainedConfig):
     """
 
     model_type = "sphinx_x"
-    is_composition = True
+    sub_configs = {"text_config": AutoConfig}  # pyright: ignore[reportAssignmentType] (transformers types it as its own descriptor)
 
     def __init__(
         self,
@@ -35,33 +36,22 @@ class SphinxXConfig(PretrainedConfig):
         vit_channels: int = 1536,
         text_config: dict[str, Any] | PretrainedConfig | None = None,
         balance_loss_weight: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.variant, self.grid, self.conv_px, self.vit_px, self.padding = variant, grid, conv_px, vit_px, padding
         self.conv_name, self.conv_arguments, self.conv_channels = conv_name, conv_arguments or {}, conv_channels
         self.vit_name, self.vit_arguments, self.vit_channels = vit_name, vit_arguments or {}, vit_channels
         self.balance_loss_weight = balance_loss_weight
-        text = {"model_type": "llama"} if text_config is None else text_config
-        if isinstance(text, dict):
-            text = CONFIG_MAPPING[text.get("model_type", "llama")](**{k: v for k, v in text.items() if k != "model_type"})
-        self.text_config = text
+        if not isinstance(text_config, PretrainedConfig):
+            text_config = AutoConfig.for_model(**{"model_type": "llama", **(text_config or {})})
+        self.text_config = text_config
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
 
     @property
     def tokens_per_view(self) -> int:
         """Patches, the pseudo-CLS token, the start and the end tag."""
-        return (self.conv_px // 32) ** 2 + 3
+        return tokens_per_view(self.conv_px)
 
-    @property
-    def view_token_id(self) -> int:
-        """Stands in input_ids for every position of a view; no word of the vocabulary."""
-        return self.text_config.vocab_size
-
-    @property
-    def skip_token_id(self) -> int:
-        """Stands in input_ids for the skip token of a padded view."""
-        return self.text_config.vocab_size + 1
-
-    def get_text_config(self, *args, **kwargs) -> PretrainedConfig:
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         return self.text_config

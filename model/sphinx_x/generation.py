@@ -8,6 +8,7 @@ Shapes: P positions of a prefix, S of a suffix, B rows, K key-value heads, H hea
 
 import inspect
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +45,7 @@ def prefill(model: Any, prefixes: Sequence[Tensor]) -> list[KeyValues]:
     lengths = [len(prefix) for prefix in prefixes]
     embeds = torch.cat(list(prefixes))
     ends = torch.tensor([0, *lengths], device=embeds.device).cumsum(0).int()
-    cache = DynamicCache()
+    memory = DynamicCache()
     model.language.model(
         inputs_embeds=embeds[None],
         position_ids=torch.cat([torch.arange(length, device=embeds.device) for length in lengths])[None],
@@ -52,10 +53,11 @@ def prefill(model: Any, prefixes: Sequence[Tensor]) -> list[KeyValues]:
         cu_seq_lens_q=ends,
         max_length_q=max(lengths),
         use_cache=True,
-        **{_cache_argument(model): cache},
+        **{_cache_argument(type(model.language.model)): memory},
     )
-    keys = [layer.keys[0].split(lengths, dim=1) for layer in cache.layers]
-    values = [layer.values[0].split(lengths, dim=1) for layer in cache.layers]
+    layers: list[Any] = memory.layers
+    keys = [layer.keys[0].split(lengths, dim=1) for layer in layers]
+    values = [layer.values[0].split(lengths, dim=1) for layer in layers]
     return [KeyValues([k[i] for k in keys], [v[i] for v in values]) for i in range(len(prefixes))]
 
 
@@ -107,23 +109,23 @@ def stream_answer(model: Any, prompt: Tensor, max_new_tokens: int, stops: Sequen
     held: list[int] = []
     finished = [False]
     longest = max((len(stop) for stop in stops), default=1)
-    with torch.no_grad():
-        for tokens, _ in _decode(model, [(remembered, prompt[-1:])], max_new_tokens, None, finished):
-            held.append(tokens[0])
-            cut = _stopped(model, held, stops)
-            if cut is not None:
-                yield from held[:cut]
-                return
-            while len(held) >= longest:
-                yield held.pop(0)
+    for tokens, _ in _decode(model, [(remembered, prompt[-1:])], max_new_tokens, None, finished):
+        held.append(tokens[0])
+        cut = _stopped(model, held, stops)
+        if cut is not None:
+            yield from held[:cut]
+            return
+        while len(held) >= max(longest, 1):
+            yield held.pop(0)
     yield from held
 
 
+@torch.no_grad()
 def _decode(
     model: Any, rows: Sequence[tuple[KeyValues, Tensor]], max_new_tokens: int, sampling: Sampling | None, finished: list[bool]
 ) -> Iterator[tuple[list[int], list[int]]]:
     """New tokens of the active rows, step by step, with those rows' numbers; the caller marks rows finished between steps."""
-    cache, mask, lengths = _batched_cache([prefix for prefix, _ in rows])
+    memory, mask, lengths = _batched_memory([prefix for prefix, _ in rows])
     device = mask.device
     widest = max(len(suffix) for _, suffix in rows)
     embeds = torch.stack([torch.cat([suffix.new_zeros(widest - len(suffix), suffix.shape[1]), suffix]) for _, suffix in rows])
@@ -131,9 +133,10 @@ def _decode(
     positions = lengths[:, None] + (suffix_mask.cumsum(-1) - 1).clamp(min=0)
     mask = torch.cat([mask, suffix_mask], dim=1)
     active = list(range(len(rows)))
+    cached = {_cache_argument(type(model.language.model)): memory, "use_cache": True}
     for step in range(max_new_tokens):
         hidden = model.language.model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True, **{_cache_argument(model): cache}
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, **cached
         ).last_hidden_state[:, -1]
         chosen = _choose(model.language.lm_head(hidden).float(), sampling)
         tokens = chosen.tolist()
@@ -144,17 +147,17 @@ def _decode(
         positions = positions[:, -1:] + 1
         if len(keep) <= len(active) // 2:  # finished rows leave once they are the half
             index = torch.tensor(keep, device=device)
-            cache.batch_select_indices(index)
+            memory.batch_select_indices(index)
             chosen, mask, positions = chosen[index], mask[index], positions[index]
             active = [active[place] for place in keep]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         embeds = model.get_input_embeddings()(chosen)[:, None]
 
 
-def _batched_cache(prefixes: Sequence[KeyValues]) -> tuple[DynamicCache, Tensor, Tensor]:
+def _batched_memory(prefixes: Sequence[KeyValues]) -> tuple[DynamicCache, Tensor, Tensor]:
     """Prefixes side by side, padded at the left; with their mask [B, P] and lengths [B]."""
     longest = max(prefix.length for prefix in prefixes)
-    cache = DynamicCache()
+    memory = DynamicCache()
     for layer in range(len(prefixes[0].keys)):
         padded = [
             torch.stack(
@@ -162,10 +165,10 @@ def _batched_cache(prefixes: Sequence[KeyValues]) -> tuple[DynamicCache, Tensor,
             )
             for rows in ([prefix.keys[layer] for prefix in prefixes], [prefix.values[layer] for prefix in prefixes])
         ]
-        cache.update(padded[0], padded[1], layer)
+        memory.update(padded[0], padded[1], layer)
     lengths = torch.tensor([prefix.length for prefix in prefixes], device=prefixes[0].keys[0].device)
     mask = (torch.arange(longest, device=lengths.device)[None] >= longest - lengths[:, None]).long()
-    return cache, mask, lengths
+    return memory, mask, lengths
 
 
 def _choose(logits: Tensor, sampling: Sampling | None) -> Tensor:
@@ -179,7 +182,7 @@ def _choose(logits: Tensor, sampling: Sampling | None) -> Tensor:
 
 def _stopped(model: Any, ids: list[int], stops: Sequence[list[int]]) -> int | None:
     """Number of tokens before the end mark, if the last tokens are one."""
-    if ids[-1] == (model.config.text_config.eos_token_id or 2):
+    if ids[-1] == model.config.text_config.eos_token_id:
         return len(ids) - 1
     for stop in stops:
         if stop and ids[-len(stop) :] == stop:
@@ -187,6 +190,7 @@ def _stopped(model: Any, ids: list[int], stops: Sequence[list[int]]) -> int | No
     return None
 
 
-def _cache_argument(model: Any) -> str:
+@cache
+def _cache_argument(backbone: type) -> str:
     """transformers 5.24 calls the cache `cache`, earlier ones `past_key_values`."""
-    return "cache" if "cache" in inspect.signature(type(model.language.model).forward).parameters else "past_key_values"
+    return "cache" if "cache" in inspect.signature(backbone.forward).parameters else "past_key_values"

@@ -20,12 +20,13 @@ from .configuration_sphinx_x import SphinxXConfig
 from .encoders import Fusion, encode_views, make_convnext, make_dinov2
 from .generation import Answer, Sampling, answer_prompts, stream_answer
 from .loss import supervised_losses
+from .views import SKIP_ID, VIEW_ID
 
 
 class Pack(Protocol):
     """Whole samples in one row; `model/data/materialise.py` makes it."""
 
-    input_ids: Tensor  # [T]
+    input_ids: Tensor  # [T], anything at the positions of pictures
     labels: Tensor  # [T], -100 where not supervised; same position as the token
     position_ids: Tensor  # [T], from 0 in each sample
     cu_seqlens: Tensor  # [samples + 1] int32
@@ -66,8 +67,7 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # timm and transformers initialise their own parts when they are built; only a fusion that no file brought is left.
         if isinstance(module, Fusion):
-            for tag in (module.start, module.end, module.skip):
-                nn.init.uniform_(tag)
+            module.reset_parameters()
         elif type(module).__module__.startswith("transformers."):
             super()._init_weights(module)
 
@@ -115,7 +115,7 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
         """Logits of whole prompts (as `SphinxXProcessor` makes them), or `forward_packed` of a pack (engines call `forward`).
 
         Args:
-            input_ids: [B, T]; view and skip positions hold the configuration's `view_token_id` and `skip_token_id`.
+            input_ids: [B, T]; positions of views and skip tokens hold `VIEW_ID` and `SKIP_ID` of `views.py`.
             attention_mask: [B, T], 0 at padding.
             conv_views, vit_views: uint8 views of all rows, in order.
             labels: [B, T]; adds the mean loss.
@@ -141,11 +141,14 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
 
     def prompt_embeddings(self, input_ids: Tensor, features: Tensor | None) -> Tensor:
         """Embeddings of ids of any shape [...] to [..., D]; views fill the placeholder positions in order."""
-        words = self.get_input_embeddings()(input_ids.clamp(max=self.config.text_config.vocab_size - 1))
-        if features is not None and len(features):
-            tokens = self.fusion(features).flatten(0, 1).to(words.dtype)
-            words = words.masked_scatter((input_ids == self.config.view_token_id)[..., None], tokens)
-        skipped = (input_ids == self.config.skip_token_id)[..., None]
+        words = self.get_input_embeddings()(input_ids.clamp(min=0))
+        views = (input_ids == VIEW_ID)[..., None]
+        per_view, given = self.config.tokens_per_view, 0 if features is None else len(features)
+        if int(views.sum()) != given * per_view:
+            raise ValueError(f"the prompt has places for {int(views.sum()) / per_view:g} views and {given} came with it.")
+        if features is not None and given:
+            words = words.masked_scatter(views, self.fusion(features).flatten(0, 1).to(words.dtype))
+        skipped = (input_ids == SKIP_ID)[..., None]
         return torch.where(skipped, self.fusion.skip.to(words.dtype), words)
 
     @torch.no_grad()
@@ -175,9 +178,10 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
         stops = [list(stop_ids)] if stop_ids else [list(getattr(self.config, "stop_ids", None) or [])]
         answers = answer_prompts(self, [(prompt[:-1], prompt[-1:]) for prompt in prompts], max_new_tokens, stops, sampling)
         width = max(len(answer.ids) for answer in answers)
-        eos = self.config.text_config.eos_token_id or 2
+        eos = self.config.text_config.eos_token_id
         return torch.tensor([answer.ids + [eos] * (width - len(answer.ids)) for answer in answers], device=input_ids.device)
 
+    @torch.no_grad()
     def stream(self, prompt: Tensor, features: Tensor | None, max_new_tokens: int, stop_ids: list[int]) -> Iterator[int]:
         """Token ids of one answer, as they are made; prompt [T]."""
         embeds = self.prompt_embeddings(prompt, features)
@@ -204,7 +208,7 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
         return "".join(stream_chat(self, processor, question, pictures, history, max_new_tokens)).strip()
 
     def _pack_embeddings(self, pack: Pack) -> Tensor:
-        embeds = self.get_input_embeddings()(pack.input_ids)
+        embeds = self.get_input_embeddings()(pack.input_ids.clamp(min=0))
         features = pack.features
         if features is None and pack.conv_views is not None and len(pack.conv_views):
             assert pack.vit_views is not None

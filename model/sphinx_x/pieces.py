@@ -27,9 +27,5 @@ class Pieces:
         return self.processor.encode(text)
 
     def decode_text(self, ids: list[int]) -> str:
-        """Text of ids; bytes that are no character yet come as U+FFFD."""
-        return self.processor.decode([i for i in ids if i < self.num_pieces])
-
-    def stop_ids(self, stop: str) -> list[int]:
-        """Ids of an end mark as they stand after an answer."""
-        return self.processor.encode("a" + stop)[len(self.processor.encode("a")) :]
+        """Text of ids; bytes that are no character yet come as U+FFFD, ids that are no piece as nothing."""
+        return self.processor.decode([i for i in ids if 0 <= i < self.num_pieces])

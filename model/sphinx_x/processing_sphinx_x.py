@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 
-from .dialogue import STOP, encode_prompt
+from .dialogue import encode_prompt, stop_ids
 from .image_processing_sphinx_x import Views
-from .views import image_tokens  # noqa: F401  (re-exported: the exported directory must hold it)
+from .views import picture_ids
 
 
 class SphinxXProcessor(ProcessorMixin):
@@ -56,16 +56,12 @@ class SphinxXProcessor(ProcessorMixin):
     def prompt_ids(self, views: Sequence[Views], history: Sequence[tuple[str, str]], question: str) -> list[int]:
         """Token ids of one prompt with placeholders for its pictures."""
         ids = encode_prompt(self.tokenizer.encode_text, history, question, self.tokenizer.bos_token_id)
-        return [ids[0], *self.picture_ids([view.kept for view in views]), *ids[1:]]
-
-    def picture_ids(self, kept: Sequence[tuple[bool, ...]]) -> list[int]:
-        """Placeholder ids of pictures' positions, as the configuration counts them."""
-        per_view = (self.image_processor.conv_px // 32) ** 2 + 3
-        view_id = self.tokenizer.vocab_size
-        return [i for views in kept for keep in views for i in ([view_id] * per_view if keep else [view_id + 1])]
+        placeholders = [id for view in views for id in picture_ids(view.kept, self.image_processor.conv_px)]
+        return [ids[0], *placeholders, *ids[1:]]
 
     def stop_ids(self) -> list[int]:
-        return self.tokenizer.stop_ids(STOP)
+        """Tokens that end an answer, besides EOS."""
+        return list(stop_ids(self.tokenizer.encode_text))
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Text of generated ids, without padding and surrounding space."""

@@ -6,6 +6,7 @@ BOS), so it is not converted. transformers sees a `PreTrainedTokenizer`; the pro
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizer
 
@@ -20,11 +21,11 @@ class SphinxXTokenizer(PreTrainedTokenizer):
     vocab_files_names = {"vocab_file": VOCAB_FILE}
     model_input_names = ["input_ids", "attention_mask"]
 
-    def __init__(self, vocab_file: str, **kwargs):
+    def __init__(self, vocab_file: str, **kwargs: Any):
         self.vocab_file = str(vocab_file)
         text = Pieces(self.vocab_file)
         self.pieces = text.processor
-        self.encode_text, self.decode_text, self.stop_ids = text.encode_text, text.decode_text, text.stop_ids
+        self.encode_text, self.decode_text = text.encode_text, text.decode_text
         piece = self.pieces.id_to_piece
         kwargs.setdefault("bos_token", piece(text.bos_id))
         kwargs.setdefault("eos_token", piece(text.eos_id))
@@ -40,7 +41,7 @@ class SphinxXTokenizer(PreTrainedTokenizer):
     def get_vocab(self) -> dict[str, int]:
         return {self.pieces.id_to_piece(i): i for i in range(self.vocab_size)} | self.added_tokens_encoder
 
-    def _tokenize(self, text: str, **kwargs) -> list[str]:
+    def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return self.pieces.encode(text, out_type=str)
 
     def _convert_token_to_id(self, token: str) -> int:
@@ -53,7 +54,7 @@ class SphinxXTokenizer(PreTrainedTokenizer):
         return self.pieces.decode(tokens)
 
     def build_inputs_with_special_tokens(self, token_ids_0: list[int], token_ids_1: list[int] | None = None) -> list[int]:
-        return [self.bos_token_id, *token_ids_0, *(token_ids_1 or [])]
+        return [self.pieces.bos_id(), *token_ids_0, *(token_ids_1 or [])]
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str]:
         target = Path(save_directory) / ((f"{filename_prefix}-" if filename_prefix else "") + VOCAB_FILE)

@@ -4,6 +4,9 @@ A picture lies in a square as wide as its longest edge, is seen once as a whole 
 sub-image that lies wholly in the padding is never encoded: one learnable skip token stands in its place (paper, section 3.2).
 """
 
+VIEW_ID, SKIP_ID = -1, -2
+"""Stand in a prompt's ids for every position of a real view, and for the skip token of a padded one; no words of any vocabulary."""
+
 
 def kept_views(width_px: int, height_px: int, grid: int, padding: str = "corner") -> tuple[bool, ...]:
     """Which views hold picture: the global one first, then the sub-images row by row.
@@ -35,6 +38,21 @@ def picture_offset(width_px: int, height_px: int, padding: str) -> tuple[int, in
         return 0, 0
     longest_px = max(width_px, height_px)
     return (longest_px - width_px) // 2, (longest_px - height_px) // 2
+
+
+def tokens_per_view(conv_px: int) -> int:
+    """Language positions of a real view: its patches (the ConvNeXt's stride is 32), the CLS token, the start and the end tag.
+
+    >>> tokens_per_view(512)
+    259
+    """
+    return (conv_px // 32) ** 2 + 3
+
+
+def picture_ids(kept: tuple[bool, ...], conv_px: int) -> list[int]:
+    """Placeholder ids of one picture's positions."""
+    view = [VIEW_ID] * tokens_per_view(conv_px)
+    return [id for keep in kept for id in (view if keep else [SKIP_ID])]
 
 
 def image_tokens(kept: tuple[bool, ...], tokens_per_view: int) -> int:
