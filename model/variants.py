@@ -140,7 +140,7 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant(
             name="nano", geometry=ViewGeometry(grid=2, conv_px=64, vit_px=28), conv=CONVNEXT_NANO, vit=DINOV2_NANO,
-            language=LanguageShape(hidden=128, layers=3, heads=4, kv_heads=2, ffn=336, vocab=1024, max_positions=2048),
+            language=LanguageShape(hidden=128, layers=3, heads=4, kv_heads=2, ffn=336, vocab=896, max_positions=2048),
             base="made by the demo's prelude", base_licence="Apache-2.0",
         ),
         Variant(
