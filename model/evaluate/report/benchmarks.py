@@ -8,7 +8,7 @@ from model.contracts.evaluation import GateDecision, Result
 from model.evaluate.report import numbers
 from model.evaluate.report.figures import Span, score_axis, score_plot
 from model.evaluate.report.markup import Child, Column, Markup, folded, join, section, table, tag
-from model.evaluate.statistics import Difference
+from model.evaluate.statistics import Difference, interval
 
 
 def difference(candidate: Result, champion: Result) -> Difference:
@@ -68,7 +68,7 @@ def benchmark_section(results: Sequence[Result], rival: Rival | None, decision: 
         _main_table(results, rival, decision),
         _footnote(rival),
         [folded(_group_summary(result), _group_table(result)) for result in results if len(result.groups) > 1],
-        folded("Further figures, speed and modes", _further_table(results)),
+        folded("Further figures and speed", _further_table(results)),
         folded("What the gate looked at", _gate_table(decision), opened=not decision.promote) if decision.comparisons else None,
         lead=lead,
     )
@@ -177,23 +177,44 @@ def _group_summary(result: Result) -> Child:
 
 
 def _group_table(result: Result) -> Markup:
-    columns = [Column("Group"), Column("Score", "number"), Column("Against the whole", "number"), Column("Questions", "number")]
-    rows = [
-        [
-            name,
-            numbers.percent(score),
-            numbers.points(score - result.score),
-            numbers.count(result.group_questions[name]) if name in result.group_questions else "not recorded",
-        ]
-        for name, score in sorted(result.groups.items(), key=lambda item: -item[1])
+    columns = [
+        Column("Group"),
+        Column("Score, 0 to 100 %", "plot", head=score_axis()),
+        Column("Score", "number"),
+        Column("Chance", "number"),
+        Column("Questions", "number"),
     ]
-    return table(f"{result.name}: {result.metric} by group, the best first.", columns, rows)
+    best_first = sorted(result.groups.items(), key=lambda item: (-item[1], item[0]))
+    caption = f"{result.name}: {result.metric} by group, the best first. Intervals take the questions as independent."
+    return table(caption, columns, [_group_row(result, group, score) for group, score in best_first])
+
+
+def _group_row(result: Result, group: str, score: float) -> list[Child]:
+    questions, chance = result.group_questions.get(group, 0), result.group_chance.get(group)
+    span = _group_span(score, questions)
+    label = f"{group}: {numbers.percent(score)}, 95 % interval {numbers.interval(span.low, span.high)}"
+    return [
+        group,
+        join(score_plot(span, chance, None, label), score_axis("narrow")),
+        _with_note(numbers.percent(score), numbers.interval(span.low, span.high)),
+        "–" if chance is None else numbers.percent(chance),
+        numbers.count(questions) if questions else "not recorded",
+    ]
+
+
+def _group_span(score: float, questions: int) -> Span:
+    """Interval of a mean of so many right or wrong answers; part marks vary less, so theirs is not wider."""
+    right = int(score * questions)
+    rest = [score * questions - right] if right < questions else []
+    marks = [1.0] * right + rest + [0.0] * (questions - right - 1)
+    return Span(score, *interval(marks, range(len(marks))))
 
 
 def _further_table(results: Sequence[Result]) -> Markup:
     columns = [
         Column("Benchmark"),
         Column("Further figures"),
+        Column("Not asked"),
         Column("Questions per second", "number"),
         Column("Time", "number"),
         Column("Device"),
@@ -202,13 +223,16 @@ def _further_table(results: Sequence[Result]) -> Markup:
         [
             result.name,
             ", ".join(f"{name} {numbers.short(value)}" for name, value in result.further_metrics.items()) or "none",
+            ", ".join(f"{numbers.count(number)} × {reason}" for reason, number in result.rejects.items()) or "none",
             numbers.short(result.questions_per_second),
             numbers.duration(result.seconds),
             result.device,
         ]
         for result in results
     ]
-    return table("Figures beside the official metric, and how long the questions took.", columns, rows)
+    return table(
+        "Figures beside the official metric, what could not be asked and why, and how long the questions took.", columns, rows
+    )
 
 
 def _gate_table(decision: GateDecision) -> Markup:

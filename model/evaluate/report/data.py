@@ -124,10 +124,13 @@ def _has_rejects(datasets: Sequence[CorpusDataset]) -> bool:
 
 
 def _reject_table(datasets: Sequence[CorpusDataset]) -> Markup:
-    found = [(reason, dataset.name, n) for dataset in datasets for reason, n in dataset.manifest.rejects.items() if n]
+    by_reason: dict[str, Counter[str]] = {}
+    for dataset in datasets:
+        for reason, number in dataset.manifest.rejects.items():
+            by_reason.setdefault(reason, Counter())[dataset.name] += number
     rows: list[list[Child]] = [
-        [reason, name, numbers.count(number)]
-        for reason, name, number in sorted(found, key=lambda row: (-row[2], row[0], row[1]))
+        [reason, numbers.count(where.total()), ", ".join(f"{name} {numbers.count(n)}" for name, n in where.most_common())]
+        for reason, where in sorted(by_reason.items(), key=lambda item: (-item[1].total(), item[0]))
     ]
-    columns = [Column("Reason"), Column("Dataset"), Column("Number", "number")]
+    columns = [Column("Reason"), Column("Number", "number"), Column("Where")]
     return table("Samples, and parts of samples that stayed, by the reason for which they were left out.", columns, rows)

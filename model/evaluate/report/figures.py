@@ -185,11 +185,12 @@ class Span:
     high: float
 
 
-def score_plot(span: Span, chance: float, champion: Span | None, label: str) -> Markup:
+def score_plot(span: Span, chance: float | None, champion: Span | None, label: str) -> Markup:
     """One row of the benchmark plot, 0 to 100 %: chance as a dashed mark, the champion as a diamond, the model as a dot."""
     shift = 6 if champion else 0
     parts = [tag("line", x1=f"{x}%", x2=f"{x}%", y1="0", y2="100%", class_="grid") for x in (0, 25, 50, 75, 100)]
-    parts.append(tag("line", x1=_at(chance), x2=_at(chance), y1="0", y2="100%", class_="chance"))
+    if chance is not None:
+        parts.append(tag("line", x1=_at(chance), x2=_at(chance), y1="0", y2="100%", class_="chance"))
     if champion is not None:
         diamond = tag("svg", tag("path", d="M0-5.5 5.5 0 0 5.5-5.5 0z"), x=_at(champion.score), y="50%", class_="diamond")
         parts.append(

@@ -56,6 +56,12 @@ class ReportInput:
     paired: dict[str, Difference] = field(default_factory=dict)
     """Candidate minus champion by benchmark, question by question (`statistics.paired_difference`), where the champion's
     predictions are at hand. Without it the two intervals are added, which is wider."""
+    registered_name: str = ""
+    """Name of the registered model; empty for the recipe's."""
+
+    @property
+    def name(self) -> str:
+        return self.registered_name or self.recipe.registered_name(self.model.variant)
 
 
 def choose_shown(predictions: Mapping[str, Sequence[Prediction]], number: int = SHOWN_PICTURES) -> list[tuple[str, Prediction]]:

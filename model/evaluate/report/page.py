@@ -25,13 +25,15 @@ def render_report(report: ReportInput) -> str:
     rival = _rival(report)
     sections = [
         benchmark_section(report.results, rival, report.decision),
-        pictures_section(report.shown, report.corpus.padding),
+        pictures_section(report.shown),
         curves_section(report.log),
         training_section(report.model, report.log),
         data_section(report.corpus),
-        provenance_section(report.recipe, report.corpus, report.model, report.results, report.decision.promote, report.links),
+        provenance_section(
+            report.name, report.recipe, report.corpus, report.model, report.results, report.decision.promote, report.links
+        ),
     ]
-    return page(report.recipe.registered_name(report.model.variant), _headline(report, rival), sections)
+    return page(report.name, _headline(report, rival), sections)
 
 
 def _rival(report: ReportInput) -> Rival | None:
@@ -57,11 +59,10 @@ def page(title: str, header: Markup, sections: Sequence[Markup]) -> str:
 
 
 def _headline(report: ReportInput, rival: Rival | None) -> Markup:
-    name = report.recipe.registered_name(report.model.variant)
     return tag(
         "header",
         tag("p", f"SPHINX-X · {report.model.variant} · recipe {report.recipe.name}", class_="overline"),
-        tag("h1", name),
+        tag("h1", report.name),
         _verdict(report.decision),
         facts(_key_numbers(report, rival)),
     )
@@ -99,9 +100,8 @@ def _key_numbers(report: ReportInput, rival: Rival | None) -> list[tuple[str, Ch
 
 
 def mean_score(results: Sequence[Result]) -> tuple[float, float]:
-    """Unweighted mean over benchmarks, and half the width of its 95 % interval (independent benchmarks)."""
-    halves = [(result.high - result.low) / 2 for result in results]
-    return sum(result.score for result in results) / len(results), math.hypot(*halves) / len(results)
+    """Unweighted mean over benchmarks, and half the width of its 95 % interval (benchmarks taken as independent)."""
+    return _mean_and_half([(result.score, result.low, result.high) for result in results])
 
 
 def _rival_numbers(results: Sequence[Result], rival: Rival | None) -> list[tuple[str, Child, Child]]:
@@ -112,7 +112,15 @@ def _rival_numbers(results: Sequence[Result], rival: Rival | None) -> list[tuple
     if not changes:
         return [(title, "not comparable", f"{rival.name} has no result on the same questions")]
     verdicts = [verdict_words(change) for change in changes]
-    mean = sum(change.mean for change in changes) / len(changes)
+    mean, half = _mean_and_half([(change.mean, change.low, change.high) for change in changes])
     told = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in ("better", "worse", "within noise") if kind in verdicts)
-    over = numbers.plural(len(changes), "benchmark")
-    return [(title, f"{numbers.points(mean)} points", f"mean difference to {rival.name} over {over}: {told}")]
+    note = (
+        f"± {100 * half:.1f} (95 %), mean difference to {rival.name} over {numbers.plural(len(changes), 'benchmark')}: {told}"
+    )
+    return [(title, f"{numbers.points(mean)} points", note)]
+
+
+def _mean_and_half(values: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Unweighted mean of (value, low, high), and half the width of its 95 % interval if they are independent."""
+    halves = [(high - low) / 2 for _, low, high in values]
+    return sum(value for value, _, _ in values) / len(values), math.hypot(*halves) / len(values)

@@ -1,6 +1,7 @@
 """Held-out pictures with the model's answers: what was asked, said and expected, and the boxes drawn over the picture.
 
-A picture is drawn as the model sees it: in a square with the side of its longest edge. Boxes are fractions of that side.
+A picture is drawn as the model sees it: in a square with the side of its longest edge, where `Prediction.origin` says. Boxes
+are fractions of that side from the picture's top-left corner.
 """
 
 import base64
@@ -8,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from model.contracts.evaluation import Box, Prediction
-from model.data.boxes import padding_offsets
 from model.evaluate.report import numbers
 from model.evaluate.report.benchmarks import mark
 from model.evaluate.report.inputs import RIGHT, ShownPrediction
@@ -18,13 +18,8 @@ _SIDE = 1000
 """Units of the drawing: a box's fractions times this."""
 
 
-def pictures_section(shown: Sequence[ShownPrediction], padding: str) -> Markup:
-    """Cards of pictures, in the order they were chosen.
-
-    Args:
-        shown: What to show; `inputs.choose_shown` says how it is chosen.
-        padding: Where a picture lies in its square: corner or centre.
-    """
+def pictures_section(shown: Sequence[ShownPrediction]) -> Markup:
+    """Cards of pictures, in the order in which they were chosen; `inputs.choose_shown` says how."""
     if not shown:
         return section("pictures", "Held-out pictures", lead="No picture of an asked question was saved, so none is shown.")
     right = sum(one.prediction.score >= RIGHT for one in shown)
@@ -40,7 +35,7 @@ def pictures_section(shown: Sequence[ShownPrediction], padding: str) -> Markup:
         "pictures",
         "Held-out pictures",
         _legend() if has_boxes else None,
-        tag("div", [picture_card(one, padding) for one in shown], class_="cards"),
+        tag("div", [picture_card(one) for one in shown], class_="cards"),
         lead=lead,
     )
 
@@ -54,7 +49,7 @@ def _legend() -> Markup:
     return tag("ul", [tag("li", tag("span", class_=key, aria_hidden="true"), words) for key, words in keys], class_="legend")
 
 
-def picture_card(one: ShownPrediction, padding: str) -> Markup:
+def picture_card(one: ShownPrediction) -> Markup:
     """One question: its picture with boxes, and the words below."""
     prediction = one.prediction
     group = f" · {prediction.group}" if prediction.group != "all" else ""
@@ -65,7 +60,7 @@ def picture_card(one: ShownPrediction, padding: str) -> Markup:
         _pair("Expected", _expected(prediction.expected)),
     )
     head = tag("p", tag("span", f"{one.benchmark}{group}", class_="origin"), verdict(prediction.score), class_="card-head")
-    return tag("article", _picture(one, padding), tag("div", head, words, class_="card-words"), class_="card")
+    return tag("article", _picture(one), tag("div", head, words, class_="card-words"), class_="card")
 
 
 def verdict(score: float) -> Markup:
@@ -100,26 +95,26 @@ def _expected(accepted: Sequence[str]) -> Child:
     return join([join(", " if place else None, text) for place, text in enumerate(shown)], more)
 
 
-def _picture(one: ShownPrediction, padding: str) -> Markup:
+def _picture(one: ShownPrediction) -> Markup:
     """The picture in its square and the boxes over it, as one drawing with a text for those who cannot see it."""
     side = max(one.width_px, one.height_px)
-    left, top = (_SIDE * offset / side for offset in padding_offsets(one.width_px, one.height_px, padding))
+    prediction = one.prediction
+    left, top = prediction.origin
     kind = "png" if one.jpeg.startswith(b"\x89PNG") else "jpeg"
     picture = tag(
         "image",
         href=f"data:image/{kind};base64,{base64.b64encode(one.jpeg).decode()}",
-        x=_units(left),
-        y=_units(top),
+        x=_units(_SIDE * left),
+        y=_units(_SIDE * top),
         width=_units(_SIDE * one.width_px / side),
         height=_units(_SIDE * one.height_px / side),
         preserveAspectRatio="none",
     )
-    predicted, expected = one.prediction.boxes, one.prediction.expected_boxes
     # Light halos first, so that lines show on any picture; dashes last, so that they show on a line that agrees with them.
     boxes = [
-        [_rectangle(box, "halo") for box in (*predicted, *expected)],
-        [_rectangle(box, "predicted") for box in predicted],
-        [_rectangle(box, "expected") for box in expected],
+        _rectangles([*prediction.boxes, *prediction.expected_boxes], (), prediction.origin, "halo"),
+        _rectangles(prediction.boxes, prediction.labels, prediction.origin, "predicted"),
+        _rectangles(prediction.expected_boxes, prediction.expected_labels, prediction.origin, "expected"),
     ]
     return tag(
         "svg",
@@ -146,16 +141,17 @@ def _alternative_text(one: ShownPrediction) -> str:
     return f"Picture of question {prediction.question_id} of {one.benchmark}, {one.width_px} by {one.height_px} pixels{drawn}"
 
 
-def _rectangle(box: Box, kind: str) -> Markup:
-    x1, y1, x2, y2 = (_SIDE * min(2.0, max(-1.0, value)) for value in box)  # a model can write any number
-    return tag(
-        "rect",
-        x=_units(min(x1, x2)),
-        y=_units(min(y1, y2)),
-        width=_units(abs(x2 - x1)),
-        height=_units(abs(y2 - y1)),
-        class_=f"box {kind}",
-    )
+def _rectangles(boxes: Sequence[Box], labels: Sequence[str], origin: tuple[float, float], kind: str) -> list[Markup]:
+    """Boxes as outlines; a label shows under the pointer."""
+    drawn = []
+    for place, (x1, y1, x2, y2) in enumerate(boxes):
+        # A model can write any number: corners in any order, far outside of the picture.
+        left, right = sorted(_SIDE * min(2.0, max(-1.0, x + origin[0])) for x in (x1, x2))
+        top, bottom = sorted(_SIDE * min(2.0, max(-1.0, y + origin[1])) for y in (y1, y2))
+        label = tag("title", f"{kind}: {labels[place]}") if place < len(labels) else None
+        corner, size = {"x": _units(left), "y": _units(top)}, {"width": _units(right - left), "height": _units(bottom - top)}
+        drawn.append(tag("rect", label, **corner, **size, class_=f"box {kind}"))
+    return drawn
 
 
 def _units(value: float) -> str:

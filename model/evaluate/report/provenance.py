@@ -1,5 +1,7 @@
 """Where the model comes from and how to use it: digests, base weights, licences, links, and the lines that load it."""
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 
 from model.contracts.checkpoint import ModelManifest
@@ -11,21 +13,27 @@ from model.evaluate.report import numbers
 from model.evaluate.report.markup import Child, Column, Markup, facts, folded, link, section, table, tag
 
 
-def registry_uri(recipe: Recipe, variant: str, promoted: bool) -> str:
+def registry_uri(name: str, promoted: bool) -> str:
     """Address of the model in the registry, by the alias that the gate gives it."""
-    return f"models:/{recipe.registered_name(variant)}@{CHAMPION if promoted else CANDIDATE}"
+    return f"models:/{name}@{CHAMPION if promoted else CANDIDATE}"
 
 
 def loading_lines(address: str) -> str:
     """Python that loads the registered model with transformers and without this project."""
     return (
-        f'folder = mlflow.artifacts.download_artifacts("{address}")\n'
+        f"folder = mlflow.artifacts.download_artifacts({json.dumps(address)})\n"
         "model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)\n"
         "processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)"
     )
 
 
+def chat_line(address: str) -> str:
+    """The command that asks the registered model a question."""
+    return f'sphinx-x chat {shlex.quote(address)} --image picture.jpg --question "What is in the picture?"'
+
+
 def provenance_section(
+    name: str,
     recipe: Recipe,
     corpus: CorpusManifest,
     model: ModelManifest,
@@ -34,14 +42,14 @@ def provenance_section(
     links: Mapping[str, str],
 ) -> Markup:
     """Everything that is needed to find, load and make the model again."""
-    address = registry_uri(recipe, model.variant, promoted)
+    address = registry_uri(name, promoted)
     return section(
         "provenance",
         "Use it, and where it comes from",
         tag("h3", "Load it"),
         tag("pre", tag("code", loading_lines(address))),
         tag("p", "Or ask a question about a picture on the command line:"),
-        tag("pre", tag("code", f"sphinx-x chat {address} --image picture.jpg")),
+        tag("pre", tag("code", chat_line(address))),
         tag("h3", "Links") if links else None,
         tag("ul", [tag("li", f"{label}: ", link(where, where)) for label, where in links.items()]) if links else None,
         tag("h3", "Made from"),
