@@ -5,7 +5,7 @@ that did not come through the uploader, and says so at once instead of pulling s
 """
 
 OPS = "registry.invalid/sphinx-x-ops:set-by-the-uploader"
-"""CPU: validate, unify, merge, report, register, promote, finish; also starts and watches training on a cluster."""
+"""CPU: validate, unify, merge, report, register, promote, finish."""
 
 TRAIN = "registry.invalid/sphinx-x-train:set-by-the-uploader"
 """torch, transformers, timm and DeepSpeed: train and evaluate."""

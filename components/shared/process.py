@@ -81,4 +81,4 @@ def _group_exists(group: int) -> bool:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606  becoming the program is the point

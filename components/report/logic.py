@@ -1,0 +1,79 @@
+"""Gather what a report is made of, decide the gate, and draw the page."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from components.shared.mlflow_client import tracking_uri, without_credentials
+from components.shared.registry import champion_results
+from components.shared.task import tell
+from model import storage
+from model.contracts.evaluation import RESULT_FILE, Result
+from model.evaluate.gate import decide
+from model.evaluate.report import ReportInput, read_log, read_shown, render_report
+from model.recipes import recipe_from_json
+from model.train.spec import LOG_FILE, read_corpus_manifest
+from model.weights import read_model_manifest
+
+OPEN, CLOSED = "open", "closed"
+
+
+class Outputs(NamedTuple):
+    """Parameters for the tasks that follow."""
+
+    gate: str
+    decision_json: str
+
+
+class Reported(NamedTuple):
+    outputs: Outputs
+    html: str
+    figures: dict[str, float]
+    """Score by benchmark, for the Metrics table."""
+
+
+def run(
+    recipe_json: str,
+    corpus_uri: str,
+    model_uri: str,
+    run_uri: str,
+    result_uris: Sequence[str],
+    registered_name: str,
+    promote: str,
+    run_id: str,
+) -> Reported:
+    """Compare, decide, draw.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+        StorageError, ContractError: a manifest or a result is not there or not readable.
+    """
+    recipe = recipe_from_json(recipe_json)
+    model = read_model_manifest(model_uri)
+    places = {benchmark.name: place for place, benchmark in enumerate(recipe.benchmarks)}
+    found = [(uri, _read_result(uri)) for uri in result_uris]
+    found.sort(key=lambda pair: places[pair[1].name])
+    results = [result for _, result in found]
+    champion_version, champion = champion_results(registered_name) or (None, None)
+    decision = decide(recipe.gate, results, champion, champion_version, model)
+    page = render_report(
+        ReportInput(
+            recipe=recipe,
+            corpus=read_corpus_manifest(corpus_uri),
+            model=model,
+            results=results,
+            champion=champion,
+            decision=decision,
+            log=read_log(storage.join(run_uri, LOG_FILE)),
+            shown=read_shown({result.name: uri for uri, result in found}),
+            links={"pipeline run": run_id, "model": model_uri, "MLflow": without_credentials(tracking_uri())},
+        )
+    )
+    gate = OPEN if decision.promote and promote != "never" else CLOSED
+    print(f"gate {gate}: {decision.reason}")
+    tell("report", "", "running", note=decision.reason)
+    return Reported(Outputs(gate, decision.to_json()), page, {result.name: result.score for result in results})
+
+
+def _read_result(result_uri: str) -> Result:
+    where = storage.join(result_uri, RESULT_FILE)
+    return Result.from_json(storage.read_bytes(where), where)

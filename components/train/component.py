@@ -1,0 +1,56 @@
+"""train: the corpus and a base become a model; the heart of the DAG."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components import images
+
+
+@dsl.component(base_image=images.TRAIN, install_kfp_package=False)
+def train(
+    corpus_uri: str,
+    base_uri: str,
+    base_digest: str,
+    store_uri: str,
+    train_config_json: str,
+    num_nodes: int,
+    processes_per_node: int,
+    run_id: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Trained", [("model_uri", str), ("run_uri", str), ("model_digest", str)]):  # type: ignore[valid-type]
+    """Train with DeepSpeed from the last committed checkpoint on, and export a Hugging Face directory.
+
+    A run is recognised by the digest of all that decides its result: a finished one returns at once, an interrupted one goes
+    on where it stopped.
+
+    Args:
+        corpus_uri: The corpus.
+        base_uri: Base directory of the variant.
+        base_digest: Digest of its content.
+        store_uri: The store; the run goes below runs/ in it, the model below models/.
+        train_config_json: The resolved training configuration.
+        num_nodes: Machines.
+        processes_per_node: Processes (GPUs) on each of them.
+        run_id: The pipeline run, for MLflow.
+        model: The exported model's manifest; the weights stay in the store.
+        metrics: Steps, samples, tokens and seconds.
+
+    Returns:
+        URIs of the model and of the run's folder, and the model's digest.
+    """
+    from components.shared.task import run_id as task_run_id
+    from components.shared.task import running
+
+    with running("train"):
+        from components.train import logic
+
+        trained = logic.run(
+            corpus_uri, base_uri, base_digest, store_uri, train_config_json, num_nodes, processes_per_node, task_run_id(run_id)
+        )
+        trained.manifest.write(model.path)
+        model.metadata = logic.metadata(trained)
+        for name, value in logic.figures(trained.manifest).items():
+            metrics.log_metric(name, value)
+        return trained.outputs

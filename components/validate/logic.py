@@ -1,0 +1,103 @@
+"""What can be known to be wrong before anything long starts; no torch, a few seconds."""
+
+from typing import NamedTuple
+
+import yaml
+
+from components.shared.mlflow_client import check_reachable
+from components.shared.task import tell
+from components.validate.summary import markdown
+from model import storage
+from model.contracts.recipe import Recipe
+from model.data.sources import check_dataset
+from model.errors import ConfigError
+from model.evaluate.benchmarks import check_benchmark
+from model.recipes import load_recipe
+from model.train.config import TrainConfig, load_train_config
+from model.weights import read_base
+
+
+class Outputs(NamedTuple):
+    """Parameters for the tasks that follow."""
+
+    recipe_json: str
+    recipe_digest: str
+    train_config_json: str
+    base_digest: str
+    dataset_names: list[str]
+    benchmark_names: list[str]
+    registered_name: str
+
+
+class Checked(NamedTuple):
+    outputs: Outputs
+    summary: str
+    """Markdown: what the run will do."""
+
+
+def check(
+    recipe_uri: str,
+    store_uri: str,
+    base_uri: str,
+    variant: str,
+    overrides: str,
+    num_nodes: int,
+    processes_per_node: int,
+    mode: str,
+    model_name: str,
+) -> Checked:
+    """Check everything in the order in which a person would correct it.
+
+    Raises:
+        SphinxError: the first thing that is wrong: what, where, the remedy.
+    """
+    recipe = check_recipe(recipe_uri, mode, model_name)
+    config = check_training(variant, overrides, num_nodes, processes_per_node)
+    base = read_base(base_uri)
+    storage.check_writable(store_uri)
+    check_reachable()
+    outputs = Outputs(
+        recipe_json=recipe.to_json(),
+        recipe_digest=recipe.content_digest(),
+        train_config_json=config.model_dump_json(),
+        base_digest=base.digest,
+        dataset_names=[dataset.name for dataset in recipe.datasets],
+        benchmark_names=[benchmark.name for benchmark in recipe.benchmarks],
+        registered_name=recipe.registered_name(variant),
+    )
+    note = f"{len(recipe.datasets)} datasets, {len(recipe.benchmarks)} benchmarks"
+    print(f"{recipe.name}: {note}; trains {variant} for {config.epochs:g} epochs; registers {outputs.registered_name}")
+    tell("validate", "", "running", note=note)
+    return Checked(outputs, markdown(recipe, config, base, outputs.registered_name))
+
+
+def check_recipe(recipe_uri: str, mode: str = "official", model_name: str = "") -> Recipe:
+    """Read a recipe and look at every raw dataset and every benchmark that it names."""
+    recipe = load_recipe(recipe_uri)
+    if model_name:
+        recipe = Recipe.from_fields({**recipe.model_dump(), "model_name": model_name}, "the model name given to this run")
+    for dataset in recipe.datasets:
+        check_dataset(dataset)
+    for benchmark in recipe.benchmarks:
+        check_benchmark(benchmark, recipe, mode)
+    return recipe
+
+
+def check_training(variant: str, overrides: str, num_nodes: int, processes_per_node: int) -> TrainConfig:
+    """Resolve the training options and hold them against the number of processes."""
+    try:
+        fields = yaml.safe_load(overrides or "{}")
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"the training overrides are not YAML: {' '.join(str(error).split())[:200]}; correct them."
+        ) from error
+    config = load_train_config(variant, fields)
+    ranks = num_nodes * processes_per_node
+    if ranks < 1:
+        raise ConfigError(f"{num_nodes} nodes with {processes_per_node} processes each train nothing; give 1 or more of both.")
+    if config.packs.packs_multiple % ranks:
+        raise ConfigError(
+            f"{ranks} processes cannot share packs_multiple={config.packs.packs_multiple} packs evenly; choose a number of "
+            "processes that divides it, or set packs.packs_multiple to a multiple of it."
+        )
+    return config

@@ -1,0 +1,39 @@
+"""What a run will do, as Markdown for the Kubeflow UI."""
+
+from model.contracts.checkpoint import BaseModel
+from model.contracts.recipe import Recipe
+from model.train.config import TrainConfig
+
+
+def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel, registered_name: str) -> str:
+    """The plan of a run in three tables."""
+    datasets = [
+        (one.name, one.family, f"{one.share:g}", f"{one.held_out_share:.0%}", one.licence, one.root) for one in recipe.datasets
+    ]
+    benchmarks = [
+        (one.name, one.benchmark, f"pictures held out of {one.held_out_of}" if one.held_out_of else one.root)
+        for one in recipe.benchmarks
+    ]
+    training = [
+        ("variant", config.variant),
+        ("base", f"{base.name} ({base.licence})"),
+        ("epochs", f"{config.epochs:g}"),
+        ("learning rate", f"{config.optimizer.learning_rate:g}"),
+        ("samples a step", str(config.packs.batch_size)),
+        ("tokens a pack", str(config.packs.tokens_per_pack)),
+        ("ZeRO stage", str(config.engine.zero_stage)),
+        ("registered as", registered_name),
+    ]
+    return "\n\n".join(
+        (
+            f"# {recipe.name}",
+            _table(("dataset", "family", "share", "held out", "licence", "raw files"), datasets),
+            _table(("benchmark", "scorer", "questions"), benchmarks),
+            _table(("training", ""), training),
+        )
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"

@@ -1,0 +1,54 @@
+"""What a person is told and shown at the end of a run."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.runs import REPORT_FILE, RunRecord, folder_of, task_outputs
+
+ASKED_FILE = "asked.jpg"
+
+
+def show(record: RunRecord, workspace: Path, console: Console) -> None:
+    """Scores, the gate's word, and where report and model are."""
+    minutes = ((record.ended or record.started) - record.started) / 60
+    scores = ", ".join(f"{name} {score:.1%}" for name, score in record.scores.items())
+    console.print()
+    console.print(f"[bold]{record.recipe}[/bold] as {record.variant}: done in {minutes:.1f} minutes. {record.gate_reason}")
+    for name, value in (
+        ("scores", scores),
+        ("report", folder_of(workspace.resolve(), record.id) / REPORT_FILE),
+        ("model", f"models:/{record.registered_name}/{record.version}"),
+        ("files", record.model_uri),
+    ):
+        console.print(f"  {name:7} {value}", soft_wrap=True, highlight=False)
+
+
+def ask(record: RunRecord, workspace: Path, console: Console) -> None:
+    """Ask the registered model about a held-out picture, as its users do."""
+    from model.evaluate.report import read_shown
+    from pipelines.commands.chat import Talker, load, read_picture
+
+    folder = folder_of(workspace.resolve(), record.id)
+    uris = {str(place): outputs["Output"] for place, (task, outputs) in enumerate(task_outputs(folder)) if task == "evaluate"}
+    shown = [one for one in read_shown(uris) if not one.prediction.expected_boxes and len(one.prediction.question) < 80]
+    if not shown:
+        return
+    file = folder / ASKED_FILE
+    file.write_bytes(shown[0].jpeg)
+    asked = shown[0].prediction
+    address = f"models:/{record.registered_name}/{record.version}"
+    talker = Talker(load(address, "cpu", trust=False, notes=console), [read_picture(str(file))], max_new_tokens=32)
+    answer = "".join(talker.ask(asked.question)).strip()
+    console.print()
+    console.print(f"[bold]{address}[/bold] is asked about a picture it never saw, {file}", soft_wrap=True, highlight=False)
+    console.print(f"  question  {asked.question}", markup=False, highlight=False)
+    console.print(f"  answer    {answer}", markup=False, highlight=False)
+    console.print(f"  expected  {asked.expected[0] if asked.expected else ''}", markup=False, highlight=False)
+    console.print()
+    console.print(
+        f'Ask it yourself:  sphinx-x chat {address} --image {file} --question "{asked.question}"',
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
