@@ -1,0 +1,74 @@
+"""A tiny exported model and raw benchmark files, for tests of evaluation; the weights are random, the code is the real one."""
+
+import json
+from pathlib import Path
+
+from model.build import build_model
+from model.contracts.base import digest_of
+from model.contracts.checkpoint import MODEL_MANIFEST_FILE, BaseModel, ModelManifest
+from model.contracts.recipe import BenchmarkSpec, DatasetSpec, Recipe
+from model.sphinx_x.image_processing_sphinx_x import SphinxXImageProcessor
+from model.sphinx_x.tokenization_sphinx_x import SphinxXTokenizer
+from model.variants import variant_named
+from model.weights import TOKENIZER_FILE
+from tests.support.raw_layouts import picture, put
+from tests.support.tiny import make_base
+
+SIZES_PX = ((64, 64), (120, 40), (40, 120), (96, 80))
+
+
+def manifest_of(**fields) -> ModelManifest:
+    """A model manifest with made-up figures and no files."""
+    given = {
+        "variant": "nano",
+        "digest": digest_of("a model"),
+        "run_digest": digest_of("a run"),
+        "corpus_digest": digest_of("a corpus"),
+        "plan_digest": digest_of("a plan"),
+        "train_config": {},
+        "steps": 1,
+        "samples_seen": 1,
+        "tokens_seen": 1,
+        "train_seconds": 1.0,
+        "bases": (BaseModel(name="base", uri="somewhere", digest="0", licence="Apache-2.0"),),
+        "licences": {"pictured": "MIT"},
+        "files": (),
+    }
+    return ModelManifest.model_validate(given | fields)
+
+
+def save_model(folder: Path, seed: int = 0) -> str:
+    """A nano model with random weights in a directory as it is exported, but for the copied code."""
+    base = Path(make_base(folder.parent / f"{folder.name}-base", seed))
+    model = build_model(variant_named("nano"), str(base), seed=seed)
+    model.save_pretrained(folder)
+    geometry = variant_named("nano").geometry
+    SphinxXImageProcessor(geometry.grid, geometry.conv_px, geometry.vit_px).save_pretrained(folder)
+    SphinxXTokenizer(str(base / TOKENIZER_FILE)).save_pretrained(folder)
+    put(folder / MODEL_MANIFEST_FILE, manifest_of(digest=digest_of(f"model {seed}")).to_json())
+    return str(folder)
+
+
+def write_short_answers(root: Path, num_pictures: int = 6, per_picture: int = 5) -> Path:
+    """Questions of unequal lengths about pictures of all shapes."""
+    rows = []
+    for number in range(num_pictures):
+        put(root / f"images/{number}.jpg", picture(*SIZES_PX[number % 4], shade=40 * number % 250))
+        rows += [
+            {
+                "question_id": f"{number}-{place}",
+                "image": f"{number}.jpg",
+                "question": "what is " + "bado " * (place * 3) + "here?",
+                "answers": ["yes" if place % 2 else "no"],
+                "group": "odd" if place % 2 else "even",
+            }
+            for place in range(per_picture)
+        ]
+    put(root / "val.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def recipe_with(*benchmarks: BenchmarkSpec, datasets: tuple[DatasetSpec, ...] = (), **fields) -> Recipe:
+    """A recipe around some benchmarks."""
+    train = datasets or (DatasetSpec(name="any", family="llava", root="nowhere"),)
+    return Recipe(name="judged", datasets=train, benchmarks=benchmarks, **fields)
