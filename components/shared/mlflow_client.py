@@ -5,6 +5,7 @@ MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, MLFLOW_EXPERIMENT_ID or MLFLO
 has a database in its workspace, `.sphinx-x/mlflow.db`, and its files beside it in `.sphinx-x/mlartifacts`.
 """
 
+import logging
 import os
 import re
 import sqlite3
@@ -38,12 +39,15 @@ def open_client() -> "MlflowClient":
     """
     # MLflow reports usage to its makers unless told otherwise; whoever wants that sets the variable to false.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     uri = tracking_uri()
     with explained("open MLflow"):
         if (database := _database_file(uri)) is not None:
             database.parent.mkdir(parents=True, exist_ok=True)
         import mlflow
 
+        for chatty in ("mlflow.store.db.utils", "alembic"):  # the first opening of a database tells of every table
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         # Artifact repositories of models:/ URIs ask the process for its tracking URI, not the client.
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)

@@ -1,0 +1,182 @@
+"""`sphinx-x chat`: ask a model about pictures, once or in a conversation. Needs the extra `chat`; no kfp, no DeepSpeed.
+
+Whose code runs: this project's own. A model's folder holds a copy of the code it was exported with, for people who do not have
+the project; a folder from elsewhere could hold anything there. So `chat` reads weights (safetensors), configuration and tokenizer
+from the folder and nothing else; `--trust` runs the folder's own code instead, as transformers' `trust_remote_code` does.
+"""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from model.errors import ConfigError, FitError, SphinxError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from rich.console import Console
+
+HELP = """\
+/image FILE ...   ask about other pictures from here on (forgets the conversation)
+/forget           forget the conversation, keep the pictures
+/help             this list
+/quit             end (or Ctrl-D)"""
+
+
+def chat(
+    model: Annotated[str, typer.Argument(help="models:/<name>@<alias>, a folder, or the URI of an exported model.")],
+    image: Annotated[
+        list[str] | None, typer.Option("--image", "-i", help="A picture's path or URI; repeat it for several.", metavar="FILE")
+    ] = None,
+    question: Annotated[
+        str | None, typer.Option("--question", "-q", help="Ask this, print the answer, end.", metavar="TEXT")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")] = "auto",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code in the model's folder instead of this program's own.")
+    ] = False,
+) -> None:
+    """Ask a model about pictures; without a question, as a conversation.
+
+    A registered model is copied to ~/.cache/sphinx-x at its first use. The answer alone goes to stdout.
+
+    Examples:
+
+        sphinx-x chat models:/sphinx-x-nano@champion --image scene.png --question "What colour is the circle?"
+
+        sphinx-x chat ./sphinx-x-tiny-v7 --image left.jpg --image right.jpg
+    """
+    from rich.console import Console
+
+    notes = Console(stderr=True)
+    pictures = [read_picture(file) for file in image or ()]
+    talker = Talker(load(model, device, trust, notes), pictures, max_new_tokens)
+    if question is not None:
+        for piece in talker.ask(question):
+            print(piece, end="", flush=True)
+        print()
+        return
+    converse(talker, image or [], Console())
+
+
+def read_picture(file: str) -> "Image":
+    """A picture from a path or URI, upright.
+
+    Raises:
+        StorageError, ConfigError: it cannot be read; it is no picture.
+    """
+    from model import storage
+    from model.sphinx_x.image_processing_sphinx_x import open_picture
+
+    try:
+        return open_picture(storage.read_bytes(file), upright=True)
+    except ValueError as error:
+        raise ConfigError(f"{file} is no picture to ask about: {error}; give another one.") from error
+
+
+def load(address: str, device: str, trust: bool, notes: "Console") -> tuple[Any, Any]:
+    """Model and processor, ready to answer."""
+    from components.shared.registry import fetch_model
+    from pipelines.commands.pull import copy_bar
+
+    with copy_bar("copying the model") as progress:
+        folder = fetch_model(address, progress)
+    with notes.status(f"loading {address}"):
+        import torch
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        if device == "cuda" and not torch.cuda.is_available():
+            raise FitError("--device cuda: this machine has no usable GPU; leave the option out to run on the CPU.")
+        place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        model, processor = (_load_trusting if trust else _load_own)(folder, torch.bfloat16 if place == "cuda" else "auto")
+        return model.eval().to(place), processor
+
+
+def _load_own(folder: Path, dtype: Any) -> tuple[Any, Any]:
+    from model.sphinx_x.image_processing_sphinx_x import SphinxXImageProcessor
+    from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
+    from model.sphinx_x.processing_sphinx_x import SphinxXProcessor
+    from model.sphinx_x.tokenization_sphinx_x import SphinxXTokenizer
+
+    model = SphinxXForConditionalGeneration.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    images = SphinxXImageProcessor.from_pretrained(folder)
+    return model, SphinxXProcessor(images, SphinxXTokenizer.from_pretrained(folder))
+
+
+def _load_trusting(folder: Path, dtype: Any) -> tuple[Any, Any]:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, trust_remote_code=True, use_safetensors=True)
+    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+
+
+class Talker:
+    """A model with the pictures and the turns that its next answer follows."""
+
+    def __init__(self, loaded: tuple[Any, Any], pictures: "list[Image]", max_new_tokens: int):
+        self.model, self.processor = loaded
+        self.pictures, self.max_new_tokens = pictures, max_new_tokens
+        self.history: list[tuple[str, str]] = []
+
+    def ask(self, question: str) -> Iterator[str]:
+        """Pieces of the answer as they come; an answer that was heard to its end becomes part of the conversation."""
+        # The chat module beside the model's class: this project's, or the folder's own under --trust.
+        stream_chat = sys.modules[type(self.model).__module__].stream_chat
+        pieces = []
+        for piece in stream_chat(self.model, self.processor, question, self.pictures, self.history, self.max_new_tokens):
+            pieces.append(piece)
+            yield piece
+        self.history.append((question, "".join(pieces).strip()))
+
+    def look_at(self, pictures: "list[Image]") -> None:
+        self.pictures, self.history = pictures, []
+
+
+def converse(talker: Talker, files: list[str], console: "Console") -> None:
+    """Read questions and commands until the end of input."""
+    config, device = talker.model.config, talker.model.device
+    about = ", ".join(files) or "no picture yet; /image FILE shows it one"
+    console.print(
+        f"[bold]SPHINX-X {config.variant}[/bold] on {device}, about {about}. /help lists the commands.", highlight=False
+    )
+    while True:
+        try:
+            line = console.input("[bold cyan]> [/bold cyan]").strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        command, _, rest = line.partition(" ")
+        if command == "/quit":
+            return
+        if command == "/image":
+            _change_pictures(talker, rest, console)
+        elif command == "/forget":
+            talker.history.clear()
+            console.print("[dim]forgotten[/dim]")
+        elif command.startswith("/"):
+            console.print(HELP, highlight=False, markup=False)
+        elif line:
+            _answer(talker, line, console)
+
+
+def _answer(talker: Talker, question: str, console: "Console") -> None:
+    try:
+        for piece in talker.ask(question):
+            console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:  # enough of this answer; it is left out of the conversation
+        console.print(" [dim](stopped)[/dim]", end="")
+    console.print()
+
+
+def _change_pictures(talker: Talker, files: str, console: "Console") -> None:
+    try:
+        named = shlex.split(files)
+        talker.look_at([read_picture(file) for file in named])
+        console.print(f"[dim]{len(named)} pictures[/dim]" if len(named) != 1 else f"[dim]looking at {named[0]}[/dim]")
+    except (SphinxError, ValueError) as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
