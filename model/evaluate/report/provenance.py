@@ -29,7 +29,8 @@ def loading_lines(address: str) -> str:
 
 def chat_line(address: str) -> str:
     """The command that asks the registered model a question."""
-    return f'sphinx-x chat {shlex.quote(address)} --image picture.jpg --question "What is in the picture?"'
+    one_line = " ".join(address.split())
+    return f'sphinx-x chat {shlex.quote(one_line)} --image picture.jpg --question "What is in the picture?"'
 
 
 def provenance_section(
