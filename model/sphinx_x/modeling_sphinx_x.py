@@ -86,8 +86,17 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
 
     def forward_packed(self, pack: Pack) -> PackedLoss:
         """Losses of one pack; runs the same graph whatever the pack holds."""
+        outputs = self.pack_outputs(pack)
+        kept = (pack.labels[1:] != -100).nonzero().squeeze(1)
+        hidden = outputs.last_hidden_state[0][kept]
+        losses = supervised_losses(hidden, self.language.lm_head.weight, pack.labels[kept + 1])
+        balance = self._balance_loss(outputs.router_logits) if self._has_experts else None
+        return PackedLoss(losses.sum(), losses.detach(), balance)
+
+    def pack_outputs(self, pack: Pack) -> Any:
+        """What the language model makes of a pack: `last_hidden_state` [1, T, D], with experts `router_logits` of each layer."""
         embeds = self._pack_embeddings(pack)
-        outputs = self.language.model(
+        return self.language.model(
             inputs_embeds=embeds[None],
             position_ids=pack.position_ids[None],
             attention_mask=embeds.new_zeros(1, 1, 1, 1),  # four dimensions: transformers builds no mask of its own
@@ -96,11 +105,6 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
             use_cache=False,
             **({"output_router_logits": True} if self._has_experts else {}),
         )
-        kept = (pack.labels[1:] != -100).nonzero().squeeze(1)
-        hidden = outputs.last_hidden_state[0][kept]
-        losses = supervised_losses(hidden, self.language.lm_head.weight, pack.labels[kept + 1])
-        balance = self._balance_loss(outputs.router_logits) if self._has_experts else None
-        return PackedLoss(losses.sum(), losses.detach(), balance)
 
     def forward(
         self,
