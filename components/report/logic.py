@@ -9,9 +9,10 @@ from components.shared.task import tell
 from model import storage
 from model.contracts.evaluation import RESULT_FILE, Result
 from model.evaluate.gate import decide
-from model.evaluate.report import ReportInput, read_log, read_shown, render_report
+from model.evaluate.report import ReportInput, read_shown, render_report
 from model.recipes import recipe_from_json
-from model.train.spec import LOG_FILE, read_corpus_manifest
+from model.train.log import read_log
+from model.train.spec import read_corpus_manifest
 from model.weights import read_model_manifest
 
 OPEN, CLOSED = "open", "closed"
@@ -63,8 +64,9 @@ def run(
             results=results,
             champion=champion,
             decision=decision,
-            log=read_log(storage.join(run_uri, LOG_FILE)),
+            log=read_log(run_uri),
             shown=read_shown({result.name: uri for uri, result in found}),
+            registered_name=registered_name,
             links={"pipeline run": run_id, "model": model_uri, "MLflow": without_credentials(tracking_uri())},
         )
     )

@@ -151,7 +151,7 @@ def _rival_cell(change: Difference | None) -> Child:
 def _gate_mark(name: str, decision: GateDecision) -> Child:
     found = next((comparison for comparison in decision.comparisons if comparison.name == name), None)
     if found is None:
-        return tag("span", "not looked at", class_="note")
+        return tag("span", "not looked at", class_="tone within-noise")
     return mark("passed", "✓", "good") if found.passed else mark("failed", "✗", "bad")
 
 

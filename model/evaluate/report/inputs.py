@@ -49,7 +49,7 @@ class ReportInput:
     """The champion's results; None where there is no champion yet."""
     decision: GateDecision
     log: list[dict] = field(default_factory=list)
-    """Rows of the run's log.jsonl, in the order they were written."""
+    """Rows of the run's log, see `model.train.log.read_log`."""
     shown: list[ShownPrediction] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
     """Label to address: the pipeline run, the MLflow run, the registered model."""
@@ -94,11 +94,6 @@ def _interleaved(rows: Sequence[Prediction]) -> list[Prediction]:
     return mixed if other is None else [mixed[0], other, *(row for row in mixed[1:] if row is not other)]
 
 
-def picture_name(question_id: str) -> str:
-    """File name under which evaluation saves the picture of a question, below a result's `pictures/`."""
-    return f"{hashlib.sha256(question_id.encode()).hexdigest()[:16]}.jpg"
-
-
 def read_shown(result_uris: Mapping[str, str], number: int = SHOWN_PICTURES) -> list[ShownPrediction]:
     """Choose among the questions whose pictures evaluation saved, and read the chosen pictures.
 
@@ -111,33 +106,23 @@ def read_shown(result_uris: Mapping[str, str], number: int = SHOWN_PICTURES) -> 
 
 
 def _with_saved_picture(result_uri: str) -> list[Prediction]:
+    from model.evaluate.pictures import shown_name  # only here: the page itself needs no picture library
+
     saved = {file.path for file in storage.list_files(storage.join(result_uri, PICTURES_FOLDER))}
     if not saved:
         return []
     lines = storage.read_text(storage.join(result_uri, PREDICTIONS_FILE)).splitlines()
     rows = (json.loads(line) for line in lines if line.strip())
-    return [Prediction.model_validate(row) for row in rows if picture_name(row["question_id"]) in saved]
+    return [Prediction.model_validate(row) for row in rows if f"{shown_name(row['question_id'])}.jpg" in saved]
 
 
 def _read_picture(benchmark: str, prediction: Prediction, result_uri: str) -> ShownPrediction:
-    from PIL import Image  # only here: the page itself needs no picture library
+    from PIL import Image
 
-    jpeg = storage.read_bytes(storage.join(result_uri, PICTURES_FOLDER, picture_name(prediction.question_id)))
+    from model.evaluate.pictures import shown_name
+
+    name = f"{shown_name(prediction.question_id)}.jpg"
+    jpeg = storage.read_bytes(storage.join(result_uri, PICTURES_FOLDER, name))
     with Image.open(io.BytesIO(jpeg)) as picture:
         width_px, height_px = picture.size
     return ShownPrediction(benchmark, jpeg, width_px, height_px, prediction)
-
-
-def read_log(log_uri: str) -> list[dict]:
-    """Rows of a training log; none where there is no log. A line that a kill cut off is left out."""
-    if not storage.exists(log_uri):
-        return []
-    rows = []
-    for line in storage.read_text(log_uri).splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows

@@ -1,7 +1,7 @@
 """What happened in training: curves from the run's log, facts with what they count, and settings that differ from the paper's."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from model.contracts.checkpoint import ModelManifest
 from model.evaluate.report import numbers
@@ -36,7 +36,7 @@ def curves_section(log: Sequence[dict]) -> Markup:
         return section("curves", "Training curves", lead="The run's log was not found, so there are no curves to draw.")
     loss = series(rows, "loss")
     lead = (
-        f"{numbers.plural(len(rows), 'logged step')} of {numbers.count(rows[-1]['step'])}. The faint line is the value as logged, the "
+        f"{numbers.plural(len(rows), 'logged row')} up to step {numbers.count(rows[-1]['step'])}. The faint line is the value as logged, the "
         f"strong one its moving average over {numbers.percent(_END_SHARE, 0)} of the steps; loss is drawn on a logarithmic scale where "
         "it spreads far."
     )
@@ -132,30 +132,33 @@ def _run_facts(model: ModelManifest) -> list[tuple[str, str | None, str]]:
 
 
 def _log_facts(rows: Sequence[dict]) -> list[tuple[str, str | None, str]]:
-    over = f"mean over {numbers.plural(len(rows), 'logged step')}"
-    real, skipped = (sum(y for _, y in series(rows, key) if math.isfinite(y)) for key in ("real_views", "skipped_views"))
-    views = f"of {numbers.count(real + skipped)} in the logged steps; one token each, no encoder work"
+    over = f"mean over {numbers.plural(len(rows), 'logged row')}"
+    real, skipped, left_out = (_total(rows, key) for key in ("real_views", "skipped_views", "skipped_updates"))
+    memory = [y for _, y in series(rows, "memory_gb") if math.isfinite(y)]
     return [
-        ("Pack fill", _summary(rows, "pack_fill", _mean, numbers.percent), f"tokens against the budget, {over}"),
-        ("Skipped views", numbers.percent(skipped / (real + skipped)) if real + skipped else None, views),
-        ("Waiting for data", _summary(rows, "data_wait_share", _mean, numbers.percent), f"share of the time, {over}"),
+        ("Pack fill", _mean_percent(rows, "pack_fill"), f"tokens against the budget, {over}"),
         (
-            "Memory at its peak",
-            _summary(rows, "memory_gb", max, lambda x: f"{x:.3g}\u202fGB"),
-            "largest logged value of the first rank",
+            "Skipped views",
+            numbers.percent(skipped / (real + skipped)) if real + skipped else None,
+            f"of {numbers.count(real + skipped)} in the logged steps; one token each, no encoder work",
         ),
+        ("Waiting for data", _mean_percent(rows, "data_wait_share"), f"share of the time, {over}"),
+        ("FLOPs utilisation", _mean_percent(rows, "mfu"), f"of the GPUs' bf16 peak, {over}"),
+        ("Skipped updates", numbers.count(left_out) if left_out else None, "steps whose gradients were not applied"),
+        ("Memory at its peak", f"{max(memory):.3g}\u202fGB" if memory else None, "largest logged value of the first rank"),
     ]
 
 
-def _summary(
-    rows: Sequence[dict], key: str, reduce: Callable[[list[float]], float], write: Callable[[float], str]
-) -> str | None:
-    values = [y for _, y in series(rows, key) if math.isfinite(y)]
-    return write(reduce(values)) if values else None
+def _total(rows: Sequence[dict], key: str) -> float:
+    return sum(y for _, y in series(rows, key) if math.isfinite(y))
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _mean_percent(rows: Sequence[dict], key: str) -> str | None:
+    """Mean of a share over the steps: a row counts as many times as it covers steps."""
+    known = [(_number(row[key]), _number(row.get("window_steps", 1))) for row in rows if key in row]
+    finite = [(share, steps) for share, steps in known if math.isfinite(share) and steps > 0]
+    steps = sum(weight for _, weight in finite)
+    return numbers.percent(sum(share * weight for share, weight in finite) / steps) if finite else None
 
 
 def _settings(config: dict) -> Markup:

@@ -248,3 +248,21 @@ def test_the_page_is_drawn_without_torch_and_without_a_picture_library():
         "import model.evaluate.report, model.card\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, as WCAG 2 defines it."""
+    shares = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_text_has_enough_contrast_in_every_scheme(scheme):
+    schemes = re.findall(r":root \{(.*?)\}", drawn().one("style").text)
+    colours = dict(re.findall(r"--(\w+): (#\w{6}|#fff|#000);", schemes[scheme]))
+    colours = {name: "#" + 2 * colour[1:] if len(colour) == 4 else colour for name, colour in colours.items()}
+    paper = luminance(colours["paper"])
+    for name in ("ink", "muted", "model", "champion", "good", "bad"):
+        light, dark = sorted((luminance(colours[name]), paper), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, name

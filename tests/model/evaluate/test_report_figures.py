@@ -27,7 +27,7 @@ def test_every_logged_quantity_has_its_figure_with_its_last_mean():
         "Loss per supervised token (nats)", "Learning rate", "Throughput (samples per second)", "Gradient norm", "scenes",
     ]  # fmt: skip
     assert "1.08 at the end (mean of the last 5 values)" in section_.text  # 1 + 4 x (0 + 1 + 2 + 3 + 4) / 5 / 100
-    assert "100 logged steps of 100" in section_.text
+    assert "100 logged rows up to step 100" in section_.text
 
 
 def test_a_curve_runs_from_its_first_to_its_last_value():
@@ -52,16 +52,21 @@ def test_a_loss_that_is_no_number_leaves_a_gap_and_is_counted(broken):
 
 
 def test_a_log_of_one_row_and_one_without_a_loss_can_be_drawn():
-    assert "1 logged step of 1" in curves(make.log_rows(1)).text
+    assert "1 logged row up to step 1" in curves(make.log_rows(1)).text
     assert "Learning rate" in curves([{"step": 5, "learning_rate": 0.1}]).text
 
 
 def test_training_facts_say_over_what_they_are_means():
     text = section(parse(render_report(make.report_input(log=make.log_rows(50)))), "training").text
-    assert "Pack fill 90.0 % tokens against the budget, mean over 50 logged steps" in text
+    assert "Pack fill 90.0 % tokens against the budget, mean over 50 logged rows" in text
     assert "Skipped views 25.0 % of 2,000 in the logged steps" in text
     assert "Samples seen 2,400 30 per second" in text
     assert "Memory at its peak 1.25 GB" in text
+
+
+def test_a_mean_over_the_steps_weighs_a_row_by_the_steps_it_covers():
+    log = [{"step": 30, "window_steps": 30, "pack_fill": 1.0}, {"step": 40, "window_steps": 10, "pack_fill": 0.6}]
+    assert "Pack fill 90.0 %" in section(parse(render_report(make.report_input(log=log))), "training").text
 
 
 def test_settings_that_differ_from_the_defaults_are_listed_and_others_counted():

@@ -1,13 +1,12 @@
 """The pictures of a report: boxes lie where they belong, the choice is fair, and what evaluation saved is found."""
 
-import json
 from collections import Counter
 
 import pytest
 
 from model import storage
-from model.evaluate.report import choose_shown, read_log, read_shown, render_report
-from model.evaluate.report.inputs import picture_name
+from model.evaluate.pictures import shown_name
+from model.evaluate.report import choose_shown, read_shown, render_report
 from tests.support import report_inputs as make
 from tests.support.html_page import Element, parse, section
 
@@ -113,15 +112,7 @@ def test_only_questions_with_a_saved_picture_are_shown_and_their_size_is_read(tm
     asked = [make.prediction(n) for n in range(10)]
     storage.write_text(f"{tmp_path}/find/predictions.jsonl", "".join(f"{row.model_dump_json()}\n" for row in asked))
     for row in asked[3:6]:
-        storage.write_bytes(f"{tmp_path}/find/pictures/{picture_name(row.question_id)}", make.jpeg(64, 32))
+        storage.write_bytes(f"{tmp_path}/find/pictures/{shown_name(row.question_id)}.jpg", make.jpeg(64, 32))
     shown = read_shown({"find": f"{tmp_path}/find", "text-only": f"{tmp_path}/nothing"})
     assert sorted(one.prediction.question_id for one in shown) == ["find/3", "find/4", "find/5"]
     assert {(one.benchmark, one.width_px, one.height_px) for one in shown} == {("find", 64, 32)}
-
-
-def test_a_log_that_a_kill_cut_off_is_read_up_to_the_cut(tmp_path):
-    rows = make.log_rows(3)
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    storage.write_text(f"{tmp_path}/log.jsonl", text[:-9])
-    assert read_log(f"{tmp_path}/log.jsonl") == rows[:2]
-    assert read_log(f"{tmp_path}/absent.jsonl") == []
