@@ -22,9 +22,10 @@ class Pieces:
 
         Llama's SentencePiece puts a space before every text; a piece that starts with one must not get a second.
         """
-        if self._adds_dummy_prefix and text.startswith(" "):
-            text = text[1:]
-        return self.processor.encode(text)
+        if not self._adds_dummy_prefix or not text.startswith(" "):
+            return self.processor.encode(text)
+        # Nothing gets no space before it, so a lone space (an empty answer) is written out.
+        return self.processor.encode(text[1:]) if text != " " else [self.processor.piece_to_id("\u2581")]
 
     def decode_text(self, ids: list[int]) -> str:
         """Text of ids; bytes that are no character yet come as U+FFFD, ids that are no piece as nothing."""
