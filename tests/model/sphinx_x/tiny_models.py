@@ -20,19 +20,19 @@ FULL = (True,) * 5
 WIDE = (True, True, True, False, False)
 
 
-def tiny_variant(kind: str) -> Variant:
+def tiny_variant(kind: str, vocab: int = VOCAB) -> Variant:
     experts = {"experts": 4, "active_experts": 2} if kind == "mixtral" else {}
     language = LanguageShape.model_validate(
-        {"kind": kind, "hidden": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 96, "vocab": VOCAB, "max_positions": 512}
+        {"kind": kind, "hidden": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 96, "vocab": vocab, "max_positions": 512}
         | experts
     )
     return variant_named("nano").model_copy(update={"language": language})
 
 
 @cache
-def tiny_model(kind: str) -> SphinxXForConditionalGeneration:
+def tiny_model(kind: str, vocab: int = VOCAB) -> SphinxXForConditionalGeneration:
     """A model whose attention and answers depend on what it reads; shared, so tests leave its weights alone."""
-    model = build_model(tiny_variant(kind), None, seed=1, balance_loss_weight=0.01)
+    model = build_model(tiny_variant(kind, vocab), None, seed=1, balance_loss_weight=0.01)
     with torch.no_grad():
         for parameter in model.language.parameters():
             if parameter.ndim > 1:
