@@ -6,13 +6,9 @@ cd "$(dirname "$0")/.."
 fail() { echo "sphinx-x setup: $*" >&2; exit 2; }
 
 python=${PYTHON:-python3}
-command -v "$python" >/dev/null || fail "python3 is missing; install Python 3.11 or later (Debian: apt install python3 python3-venv python3-dev)."
+command -v "$python" >/dev/null || fail "python3 is missing; install Python 3.11 or later (Debian: apt install python3 python3-venv)."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
   || fail "$("$python" --version) is too old; install Python 3.11 or later and run again with PYTHON=/path/to/python3."
-"$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
-  || fail "Python's headers are missing and DeepSpeed compiles one small extension with them; install them (Debian: apt install python3-dev)."
-command -v "${CXX:-g++}" >/dev/null \
-  || fail "a C++ compiler is missing and DeepSpeed compiles one small extension with it; install one (Debian: apt install g++) or set CXX."
 
 stamp=.venv/.synced-$(cat pyproject.toml uv.lock | sha256sum | cut -c1-16)
 [ -e "$stamp" ] && exit 0
@@ -27,6 +23,4 @@ echo "Installing the locked environment into .venv (about 5.5 GB, once) ..."
 [ -x .venv/bin/python ] || "$uv" venv --quiet --allow-existing --python "$python" .venv
 "$uv" sync --frozen --quiet --extra all
 rm -f .venv/.synced-*
-echo "Compiling DeepSpeed's communication extension for the CPU (once a machine) ..."
-if [ -e components/train/preflight.py ]; then .venv/bin/python -m components.train.preflight --build; fi
 touch "$stamp"

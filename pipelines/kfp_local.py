@@ -26,7 +26,7 @@ def main(run_folder: Path) -> int:
 
     from pipelines.train import train_pipeline
 
-    _find_named_outputs()
+    mend_kfp_local()
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run_folder / OUTPUTS_FOLDER), raise_on_error=True)
     try:
         train_pipeline(**json.loads((run_folder / ARGUMENTS_FILE).read_text()))
@@ -36,13 +36,17 @@ def main(run_folder: Path) -> int:
     return 0
 
 
-def _find_named_outputs() -> None:
-    """Mend kfp.local 2.17.0, which looks up a loop's items and a condition's operands by task name and the key `Output` only.
+def mend_kfp_local() -> None:
+    """Make kfp.local 2.17.0 do what the backend does, in the two places where it does not.
 
-    The backend knows outputs by their names. Here a miss among the inputs is looked for among the tasks' outputs, under the
-    name that the compiler gave it: <task>-<output>.
+    - It looks up a loop's items and a condition's operands by task name and the key `Output` only. Here a miss among the
+      inputs is looked for among the tasks' outputs, under the name that the compiler gave it: <task>-<output>.
+    - It hands the loop's item to every input of the loop's body that is another task's output. Here only the item's own
+      input gets it.
     """
+    from kfp.compiler import pipeline_spec_builder
     from kfp.local import io
+    from kfp.local.orchestrator import task_spec_utils
 
     look_up = io.IOStore.get_parent_input
 
@@ -57,7 +61,16 @@ def _find_named_outputs() -> None:
                         return value
             raise
 
+    def iteration(original_task_spec: Any, loop_item: Any, loop_task_name: str) -> Any:
+        spec = type(original_task_spec)()
+        spec.CopyFrom(original_task_spec)
+        item = spec.inputs.parameters[original_task_spec.parameter_iterator.item_input]
+        item.runtime_value.constant.CopyFrom(pipeline_spec_builder.to_protobuf_value(loop_item))
+        spec.ClearField("parameter_iterator")
+        return spec
+
     io.IOStore.get_parent_input = get_parent_input
+    task_spec_utils.create_parameter_loop_iteration_task_spec = iteration
 
 
 if __name__ == "__main__":

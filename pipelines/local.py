@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -97,12 +98,12 @@ def _execute(folder: Path, run_id: str, board: Board) -> bool:
             env=env, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
-            with Live(board, console=board.console, refresh_per_second=8, auto_refresh=board.console.is_terminal) as live:
+            drawn = board.console.is_terminal
+            with Live(board, console=board.console, refresh_per_second=8) if drawn else nullcontext():
                 while child.poll() is None:
                     board.update()
                     time.sleep(LOOK_SECONDS)
                 board.end(child.returncode == 0)
-                live.refresh()
         finally:
             stop_group(child)
     return child.returncode == 0

@@ -27,28 +27,26 @@ def show(record: RunRecord, workspace: Path, console: Console) -> None:
 def ask(record: RunRecord, workspace: Path, console: Console) -> None:
     """Ask the registered model about a held-out picture, as its users do."""
     from model.evaluate.report import read_shown
-    from pipelines.commands.chat import Talker, load, read_picture
+    from pipelines.commands.chat import Talker, loaded, read_picture
 
     folder = folder_of(workspace.resolve(), record.id)
     uris = {str(place): outputs["Output"] for place, (task, outputs) in enumerate(task_outputs(folder)) if task == "evaluate"}
+    # A question that a person understands at once, and whose answer is no list of boxes.
     shown = [one for one in read_shown(uris) if not one.prediction.expected_boxes and len(one.prediction.question) < 80]
     if not shown:
         return
-    file = folder / ASKED_FILE
+    file, asked = folder / ASKED_FILE, shown[0].prediction
     file.write_bytes(shown[0].jpeg)
-    asked = shown[0].prediction
     address = f"models:/{record.registered_name}/{record.version}"
-    talker = Talker(load(address, "cpu", trust=False, notes=console), [read_picture(str(file))], max_new_tokens=32)
-    answer = "".join(talker.ask(asked.question)).strip()
-    console.print()
-    console.print(f"[bold]{address}[/bold] is asked about a picture it never saw, {file}", soft_wrap=True, highlight=False)
-    console.print(f"  question  {asked.question}", markup=False, highlight=False)
-    console.print(f"  answer    {answer}", markup=False, highlight=False)
-    console.print(f"  expected  {asked.expected[0] if asked.expected else ''}", markup=False, highlight=False)
-    console.print()
-    console.print(
-        f'Ask it yourself:  sphinx-x chat {address} --image {file} --question "{asked.question}"',
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
+    with loaded(address, False, console) as (model, processor):
+        answer = "".join(Talker(model, processor, [read_picture(str(file))], max_new_tokens=32).ask(asked.question)).strip()
+    lines = (
+        ("picture", f"{file} (never seen in training)"),
+        ("question", asked.question),
+        ("answer", answer),
+        ("expected", asked.expected[0] if asked.expected else ""),
+        ("again", f'sphinx-x chat {address} --image {file} --question "{asked.question}"'),
     )
+    console.print(f"\n[bold]{address}[/bold] is asked:")
+    for name, value in lines:
+        console.print(f"  {name:9}{value}", markup=False, highlight=False, soft_wrap=True)

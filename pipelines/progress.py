@@ -105,9 +105,12 @@ class Board:
         return f"{name}: {failed[0].message}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table.grid(padding=(0, 1))
-        for column in ({"width": 1}, {"style": "bold"}, {}, {"justify": "right", "style": "dim"}, {"overflow": "ellipsis"}):
-            table.add_column(no_wrap=True, **column)  # pyright: ignore[reportArgumentType]
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1)
+        table.add_column(no_wrap=True, min_width=8, style="bold")
+        table.add_column(no_wrap=True, min_width=max((len(line.item) for line in self.lines), default=0))
+        table.add_column(no_wrap=True, min_width=6, justify="right", style="dim")
+        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         for line in self.lines:
             mark = self._spinner if line.state == "running" else Text(*MARKS[line.state])
             seconds = time.time() - line.started if line.state == "running" else line.seconds
@@ -130,7 +133,9 @@ class Board:
             self.training_log = LineReader(path) if path else None
         if not self.console.is_terminal and line.state in ("done", "failed"):
             said = line.message if line.state == "failed" else line.note
-            self.console.print(f"{line.state:7} {line.task} {line.item} ({line.seconds:.1f} s) {said}".strip(), highlight=False)
+            self.console.print(
+                f"{line.state:7} {line.task} {line.item} ({line.seconds:.1f} s) {said}".strip(), highlight=False, soft_wrap=True
+            )
 
     def _line(self, task: str, item: str) -> TaskLine:
         for line in self.lines:
@@ -148,7 +153,7 @@ class Board:
     def _say_training(self) -> None:
         if time.time() - self._last_training_line > TRAINING_LINE_SECONDS:
             self._last_training_line = time.time()
-            self.console.print(f"        train {self._training_words()}", highlight=False)
+            self.console.print(f"        train {self._training_words()}", highlight=False, soft_wrap=True)
 
     def _training_words(self) -> str:
         row = self.training

@@ -17,7 +17,7 @@ from model.train.spec import TrainSpec
 
 
 def main() -> None:
-    """Train; the exit code is 1 where a sentence was left."""
+    """Train; where it fails, leave a sentence."""
     # torchrun gives every rank a session of its own, so that a signal to its group would miss it.
     die_with_parent()
     parser = argparse.ArgumentParser(description=__doc__)
@@ -32,7 +32,7 @@ def main() -> None:
     except SphinxError as error:
         _leave(str(error))
         print(error, file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
     except Exception as error:
         _leave(f"training failed by a fault of the program ({type(error).__name__}: {' '.join(str(error).split())[:300]}).")
         raise

@@ -54,8 +54,7 @@ def check(
     recipe = check_recipe(recipe_uri, mode, model_name)
     config = check_training(variant, overrides, num_nodes, processes_per_node)
     base = read_base(base_uri)
-    storage.check_writable(store_uri)
-    check_reachable()
+    check_places(store_uri)
     outputs = Outputs(
         recipe_json=recipe.to_json(),
         recipe_digest=recipe.content_digest(),
@@ -81,6 +80,12 @@ def check_recipe(recipe_uri: str, mode: str = "official", model_name: str = "") 
     for benchmark in recipe.benchmarks:
         check_benchmark(benchmark, recipe, mode)
     return recipe
+
+
+def check_places(store_uri: str) -> None:
+    """Whether the store can be written and MLflow answers."""
+    storage.check_writable(store_uri)
+    check_reachable()
 
 
 def check_training(variant: str, overrides: str, num_nodes: int, processes_per_node: int) -> TrainConfig:

@@ -40,7 +40,7 @@ def demo(
     console = Console()
     folder = workspace.resolve() / ("demo" if seed == 0 else f"demo-{seed}")
     with bar(console, "raw data") as progress:
-        write_raw(folder / "raw", seed, processes=processes, progress=progress)
+        write_raw(folder, seed, processes=processes, progress=progress)
     recipe_file = folder / "demo.yaml"
     shutil.copyfile(Path(__file__).parents[1] / "recipes" / "demo.yaml", recipe_file)
     base = base_for("nano", "", store_of(workspace), console)

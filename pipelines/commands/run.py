@@ -41,19 +41,24 @@ def run(
 
         sphinx-x run my-data.yaml --set epochs=2 --set optimizer.learning_rate=1e-3 --name my-model
     """
+    import yaml
     from rich.console import Console
 
-    from model.recipes import load_recipe
+    from components.validate import logic
     from pipelines import outcome
     from pipelines.arguments import local_arguments
     from pipelines.commands.options import overrides_of
-    from pipelines.local import run_pipeline, store_of
+    from pipelines.local import run_pipeline, store_of, use_mlflow_of
     from pipelines.prelude import base_for
 
     console = Console()
     overrides = overrides_of(settings)
-    found = load_recipe(recipe)
     place = store or store_of(workspace)
+    use_mlflow_of(workspace)
+    # The DAG's first task checks all of this, too; here it fails before nano's base is made.
+    found = logic.check_recipe(recipe, mode, name)
+    logic.check_training(variant, yaml.safe_dump(overrides), 1, processes)
+    logic.check_places(place)
     base_uri = base_for(variant, base, place, console)
     arguments = local_arguments(recipe, place, base_uri, variant, overrides, processes, mode, promote, name)
     outcome.show(run_pipeline(workspace, found, arguments, console), workspace, console)

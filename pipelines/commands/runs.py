@@ -13,6 +13,7 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     import time
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from pipelines.runs import all_runs
@@ -23,12 +24,15 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE) -> None:
         console.print(f"There is no run in {workspace} yet; start one with: sphinx-x run RECIPE")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "recipe", "variant", "state", "minutes", "scores", "model"):
-        table.add_column(column, overflow="fold")
+    for column in ("run", "recipe", "state"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("minutes", justify="right", no_wrap=True)
+    table.add_column("scores, or why it failed", overflow="fold")
+    table.add_column("model", overflow="fold")
     for record in records:
         minutes = ((record.ended or time.time()) - record.started) / 60
-        scores = ", ".join(f"{name} {score:.1%}" for name, score in record.scores.items())
+        scores = "\n".join(f"{name} {score:.1%}" for name, score in record.scores.items())
         model = f"models:/{record.registered_name}/{record.version}" if record.version else ""
-        outcome = scores or record.reason
-        table.add_row(record.id, record.recipe, record.variant, record.state, f"{minutes:.1f}", outcome, model)
+        recipe = f"{record.recipe} ({record.variant})"
+        table.add_row(record.id, recipe, record.state, f"{minutes:.1f}", escape(record.reason or scores), model)
     console.print(table)
