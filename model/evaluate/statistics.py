@@ -30,8 +30,9 @@ def interval(scores: Sequence[float], clusters: Sequence[Hashable]) -> tuple[flo
     mean = math.fsum(scores) / len(scores)
     sums, num_clusters = _sums(scores, clusters, mean)
     alone = math.fsum((score - mean) ** 2 for score in scores) / len(scores) ** 2
+    shared = math.fsum(total**2 for total in sums) / len(scores) ** 2 * num_clusters / max(1, num_clusters - 1)
     # Pictures can also make scores more even than chance (half yes, half no); that is not relied on.
-    variance = max(alone, math.fsum(total**2 for total in sums) / len(scores) ** 2)
+    variance = max(alone, shared) if num_clusters < len(scores) else alone
     # Without any variance nothing says how the questions of a picture hang together: each picture counts once.
     size = max(mean * (1 - mean) / variance, 1.0) if variance > 0 and 0 < mean < 1 else float(num_clusters)
     squared = _quantile(num_clusters if num_clusters < len(scores) else math.inf) ** 2

@@ -5,12 +5,10 @@ from pathlib import Path
 
 from model.build import build_model
 from model.contracts.base import digest_of
-from model.contracts.checkpoint import MODEL_MANIFEST_FILE, BaseModel, ModelManifest
+from model.contracts.checkpoint import BaseModel, ModelManifest
 from model.contracts.recipe import BenchmarkSpec, DatasetSpec, Recipe
-from model.sphinx_x.image_processing_sphinx_x import SphinxXImageProcessor
-from model.sphinx_x.tokenization_sphinx_x import SphinxXTokenizer
+from model.export import export_model
 from model.variants import variant_named
-from model.weights import TOKENIZER_FILE
 from tests.support.raw_layouts import picture, put
 from tests.support.tiny import make_base
 
@@ -37,15 +35,14 @@ def manifest_of(**fields) -> ModelManifest:
     return ModelManifest.model_validate(given | fields)
 
 
-def save_model(folder: Path, seed: int = 0) -> str:
-    """A nano model with random weights in a directory as it is exported, but for the copied code."""
-    base = Path(make_base(folder.parent / f"{folder.name}-base", seed))
-    model = build_model(variant_named("nano"), str(base), seed=seed)
-    model.save_pretrained(folder)
-    geometry = variant_named("nano").geometry
-    SphinxXImageProcessor(geometry.grid, geometry.conv_px, geometry.vit_px).save_pretrained(folder)
-    SphinxXTokenizer(str(base / TOKENIZER_FILE)).save_pretrained(folder)
-    put(folder / MODEL_MANIFEST_FILE, manifest_of(digest=digest_of(f"model {seed}")).to_json())
+def save_model(folder: Path, seed: int = 0, padding: str = "corner") -> str:
+    """Export a nano model with random weights; its URI."""
+    base_uri = make_base(folder.parent / f"{folder.name}-base", seed)
+    model = build_model(variant_named("nano"), base_uri, seed=seed, padding=padding)
+    weights = model.state_dict()
+    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in weights.items()}
+    described = manifest_of().model_dump(exclude={"schema_version", "digest", "bases", "files"})
+    export_model(model.config, shapes, weights.items(), base_uri, str(folder), described)
     return str(folder)
 
 

@@ -6,8 +6,10 @@ and the dataset families whose held-out pictures it can ask about.
 
 from typing import Any
 
+from model import storage
 from model.contracts.recipe import BenchmarkSpec, DatasetSpec, Recipe
-from model.data.sources import source_named
+from model.data.sources import check_dataset, source_named
+from model.data.sources.base import RawInputs
 from model.errors import ConfigError
 from model.evaluate.benchmarks import detection, pope, refcoco, short_answer, turns, vqav2
 from model.evaluate.benchmarks.base import Benchmark, Request, by_mode
@@ -59,7 +61,24 @@ def check_benchmark(spec: BenchmarkSpec, recipe: Recipe, mode: str = "official")
         StorageError: the place cannot be reached.
     """
     _, benchmark, request = _resolve(spec, recipe, mode)
-    benchmark.inputs(request)
+    files = benchmark.inputs(request)
+    for trained_on in recipe.datasets:
+        if spec.held_out_of is None and trained_on.family in benchmark.families and _same_part(files, request, trained_on):
+            raise ConfigError(
+                f"benchmark {spec.name} would ask about what dataset {trained_on.name} trains on ({files.annotations[0]}); name another "
+                f"split, or give {trained_on.name} a held_out_share and the benchmark held_out_of: {trained_on.name} instead of root."
+            )
+
+
+def _same_part(files: RawInputs, request: Request, trained_on: DatasetSpec) -> bool:
+    """Whether a dataset reads the same files, and of these the same split (RefCOCO has all its splits in one file)."""
+    if trained_on.family == "refcoco" and trained_on.split != request.spec.split:
+        return False
+    return _paths(check_dataset(trained_on)) == _paths(files)
+
+
+def _paths(files: RawInputs) -> list[str]:
+    return [str(path.resolve()) if (path := storage.local_path(uri)) is not None else uri for uri in files.annotations]
 
 
 def read_questions(recipe: Recipe, name: str, mode: str) -> QuestionSet:
