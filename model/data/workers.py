@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -25,12 +26,13 @@ class Workers:
         self._jobs.put((future, job))
         return future
 
-    def close(self, timeout_s: float = 5.0) -> None:
-        """End all threads; one that hangs is left behind after the time-out."""
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End all threads; those that hang in a read are left behind after the time-out, and end with the read."""
+        deadline = time.monotonic() + timeout_s
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while (given := self._jobs.get()) is not None:

@@ -1,0 +1,307 @@
+"""The loader: the plan's batches whoever reads them, from wherever, and one sentence that names the shard when it cannot."""
+
+import os
+import shutil
+import threading
+import time
+from dataclasses import fields
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import storage
+from model.build import build_model
+from model.data.deal import deal
+from model.data.lengths import corpus_lengths
+from model.data.loader import open_loader
+from model.data.materialise import PackBatch
+from model.data.plan import make_plan
+from model.data.shards import read_pictures
+from model.errors import ConfigError, DataError, StorageError
+from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
+from model.train.config import load_train_config
+from model.train.spec import read_corpus_manifest
+from model.variants import variant_named
+from tests.support.corpora import make_base, make_corpus
+
+NANO = variant_named("nano")
+
+
+def config_of(**loader):
+    packs = {"tokens_per_pack": 512, "batch_size": 8, "packs_multiple": 4}
+    settings = {"read_timeout_s": 20, "feature_cache_mb": 0, **loader}
+    return load_train_config("nano", {"epochs": 2, "packs": packs, "loader": settings})
+
+
+class Run:
+    """A corpus, a base and their plan."""
+
+    def __init__(self, folder: Path, store_uri: str) -> None:
+        self.corpus_uri = make_corpus(folder, store_uri, {"coco-detection": 2.0, "llava": 0.5})
+        self.corpus = read_corpus_manifest(self.corpus_uri)
+        self.base_uri = make_base([one.uri for one in self.corpus.datasets], storage.join(store_uri, "base"))
+        lengths = corpus_lengths(self.corpus_uri, self.base_uri, store_uri)
+        self.plan = make_plan(self.corpus, lengths, NANO, config_of())
+
+    def open(self, rank: int = 0, world_size: int = 1, first_step: int = 0, encode=None, **loader):
+        config = config_of(**loader)
+        return open_loader(self.plan, self.corpus_uri, self.base_uri, NANO, config, rank, world_size, first_step, encode)
+
+    def read(self, *arguments, **loader) -> list[list[PackBatch]]:
+        with self.open(*arguments, **loader) as steps:
+            return [step.packs for step in steps]
+
+    def shard(self, dataset: int) -> str:
+        return storage.join(self.corpus.datasets[dataset].uri, self.corpus.datasets[dataset].manifest.shards[0].file)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("loader")
+    return Run(folder, str(folder / "store"))
+
+
+@pytest.fixture
+def own(tmp_path) -> Run:
+    """A run whose files a test may damage."""
+    return Run(tmp_path, str(tmp_path / "store"))
+
+
+def same(one: PackBatch, other: PackBatch) -> bool:
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in ((getattr(one, field.name), getattr(other, field.name)) for field in fields(PackBatch))
+    )
+
+
+def test_a_batch_holds_what_the_plan_says(local):
+    with local.open(workers=2) as steps:
+        batches = list(steps)
+    assert [batch.number for batch in batches] == list(range(local.plan.num_steps))
+    for batch, step in zip(batches, local.plan.steps(), strict=True):
+        (order,) = deal(step, 1, NANO)
+        assert batch.supervised_tokens == step.supervised_tokens == sum(len(pack.supervised_tasks) for pack in batch.packs)
+        assert batch.tokens == sum(len(pack.input_ids) for pack in batch.packs if pack.samples)
+        assert batch.real_views == sum(len(pack.view_starts) for pack in batch.packs)
+        assert batch.skipped_views == sum(len(pack.skip_positions) for pack in batch.packs)
+        assert batch.samples == sum(pack.samples for pack in batch.packs)
+        for pack, place in zip(batch.packs, order, strict=True):
+            planned = [local.plan.lengths.dataset[sample.row] for sample in step.packs[place].samples]
+            assert list(dict.fromkeys(pack.supervised_datasets.tolist())) == list(dict.fromkeys(planned))
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_ranks_together_read_what_one_reads(local, num_ranks):
+    alone = local.read(0, 1)
+    ranks = [local.read(rank, num_ranks) for rank in range(num_ranks)]
+    for number, step in enumerate(local.plan.steps()):
+        whole = dict(zip(deal(step, 1, NANO)[0], alone[number], strict=True))
+        for rank, packs in enumerate(deal(step, num_ranks, NANO)):
+            assert all(same(whole[pack], batch) for pack, batch in zip(packs, ranks[rank][number], strict=True))
+
+
+@pytest.mark.parametrize("loader", [{"workers": 3, "read_ahead_packs": 9}, {"workers": 1, "read_ahead_packs": 1}])
+def test_how_it_is_read_changes_nothing(local, loader):
+    plain, other = local.read(workers=0), local.read(**loader)
+    assert all(same(a, b) for one, two in zip(plain, other, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def test_a_run_that_goes_on_reads_the_very_next_pack(local):
+    whole, tail = local.read(0, 2, 0), local.read(0, 2, 3)
+    assert len(tail) == local.plan.num_steps - 3
+    assert all(same(a, b) for one, two in zip(whole[3:], tail, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def our_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("loader", "shard"))]
+
+
+def test_no_thread_is_left_wherever_reading_ends(local):
+    with local.open(workers=3) as steps:
+        next(steps)
+        assert our_threads()
+    assert not our_threads()
+    with pytest.raises(KeyError), local.open(workers=3):
+        raise KeyError
+    assert not our_threads()
+
+
+def test_ranks_that_do_not_divide_the_packs_are_refused_at_once(local):
+    with pytest.raises(ConfigError, match="3 ranks do not divide"):
+        local.open(0, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_that_is_gone_is_named(own, workers):
+    Path(own.shard(0)).unlink()
+    with pytest.raises(StorageError, match=r"coco-detection-.*00000.tar: it does not exist"):
+        own.read(workers=workers)
+    assert not our_threads()
+
+
+@pytest.mark.parametrize(("member", "place"), [(b"000000001.json", 1), (b"000000001.0.jpg", 512 + 300)])
+def test_one_wrong_bit_in_a_shard_is_named(own, member, place):
+    shard = Path(own.shard(0))
+    content = bytearray(shard.read_bytes())
+    # A member's name stands at the start of its header; its content comes 512 bytes later.
+    header = content.index(member + bytes(100 - len(member)))
+    content[header + place] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match="00000.tar at byte .*damaged"):
+        own.read(workers=2)
+
+
+def test_a_shard_of_another_corpus_under_the_same_name_is_found_out(own):
+    shard = Path(own.shard(5))
+    content = shard.read_bytes()
+    # A word of the record is another: the tokens are others than planned.
+    shard.write_bytes(content.replace(b'"answer":"', b'"answer":"\\u003f', 1)[: len(content)])
+    with pytest.raises(DataError, match="damaged|were planned"):
+        own.read(workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_read_that_hangs_is_named_in_time(own, workers):
+    shard = Path(own.shard(0))
+    kept = shard.read_bytes()
+    shard.unlink()
+    os.mkfifo(shard)  # nobody writes to it, so opening it never returns
+    started = time.monotonic()
+    try:
+        with pytest.raises(StorageError, match=r"00000.tar gave no answer within 0.5 s; .*read_timeout_s"):
+            own.read(workers=workers, read_timeout_s=0.5)
+        assert time.monotonic() - started < 20
+    finally:
+        _release(shard)
+    shard.unlink()
+    shard.write_bytes(kept)
+    deadline = time.monotonic() + 10
+    while our_threads() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not our_threads()
+
+
+def _release(fifo: Path) -> None:
+    """Let everyone who waits for the other end of a FIFO go on."""
+    deadline = time.monotonic() + 10
+    while our_threads() and time.monotonic() < deadline:
+        try:
+            os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return
+        time.sleep(0.05)
+
+
+def test_object_storage_gives_the_same_batches_also_when_it_fails_now_and_then(s3, local, tmp_path):
+    run = Run(tmp_path, s3.uri("store"))
+    expected = local.read()
+    s3.faults.every(10, status=503, matching="shards")
+    for batches in (run.read(workers=2), run.read(workers=2, cache_dir=str(tmp_path / "cache"))):
+        assert all(same(a, b) for one, two in zip(expected, batches, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def test_whole_shards_are_kept_within_the_limit_and_read_without_the_store(s3, local, tmp_path):
+    run = Run(tmp_path, s3.uri("store"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    other_run = cache / f"{'0' * 64}.tar"
+    other_run.write_bytes(bytes(100_000))
+    sizes = [shard.bytes for one in run.corpus.datasets for shard in one.manifest.shards]
+    limit_gb = (sum(sizes) + 50_000) / 1e9
+    with run.open(cache_dir=str(cache), cache_gb=limit_gb) as steps:
+        list(steps)
+        deadline = time.monotonic() + 20
+        while len(list(cache.glob("*.tar"))) < len(sizes) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    # Another run's shard made room; this run's stayed.
+    assert not other_run.exists()
+    assert sorted(path.stat().st_size for path in cache.glob("*.tar")) == sorted(sizes)
+    s3.faults.every(1, status=500, matching="shards")
+    batches = run.read(cache_dir=str(cache), cache_gb=limit_gb)
+    assert all(same(a, b) for one, two in zip(local.read(), batches, strict=True) for a, b in zip(one, two, strict=True))
+    assert s3.faults.requests == 0
+
+
+def test_a_full_cache_keeps_what_it_has(s3, tmp_path):
+    run = Run(tmp_path, s3.uri("store"))
+    cache = tmp_path / "cache"
+    shards = [shard for one in run.corpus.datasets for shard in one.manifest.shards]
+    limit = max(shard.bytes for shard in shards) * 2
+    run.read(cache_dir=str(cache), cache_gb=limit / 1e9)
+    first = {path.name for path in cache.glob("*.tar")}
+    assert sum(path.stat().st_size for path in cache.iterdir()) <= limit
+    run.read(cache_dir=str(cache), cache_gb=limit / 1e9)
+    assert first <= {path.name for path in cache.glob("*.tar")}
+    assert not list(cache.glob(".*.part"))
+
+
+def test_a_store_that_has_lost_a_shard_is_named(s3, tmp_path):
+    run = Run(tmp_path, s3.uri("store"))
+    storage.delete_tree(run.shard(2))
+    with pytest.raises(StorageError, match="s3://.*vqav2-.*00000.tar: it does not exist"):
+        run.read(workers=2)
+
+
+class CountedEncoders:
+    """Nano's encoders, and how often they were asked."""
+
+    def __init__(self, model: SphinxXForConditionalGeneration) -> None:
+        self.model = model
+        self.calls = 0
+
+    def __call__(self, conv_views: torch.Tensor, vit_views: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.model.encode_views(conv_views, vit_views)
+
+
+@pytest.fixture(scope="module")
+def nano() -> SphinxXForConditionalGeneration:
+    return build_model(NANO, None)
+
+
+@pytest.fixture
+def encoders(nano) -> CountedEncoders:
+    return CountedEncoders(nano)
+
+
+def num_pictures(run: Run) -> int:
+    """Different pictures of the corpus that the plan shows."""
+    return len({row for one in run.corpus.datasets for row in read_pictures(one.uri).column("digest").to_pylist()})
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_picture_is_encoded_once_and_its_features_are_those_of_the_encoders(local, tmp_path, encoders, workers):
+    batches = local.read(0, 1, 0, encoders, workers=workers, feature_cache_mb=8, cache_dir=str(tmp_path))
+    shown = num_pictures(local)
+    assert encoders.calls == shown if workers == 0 else shown <= encoders.calls <= shown + 2 * workers
+    plain = local.read()
+    for with_features, with_views in zip(chain(*batches), chain(*plain), strict=True):
+        assert with_features.conv_views is None
+        if with_views.conv_views is None:
+            assert with_features.features is None
+            continue
+        expected = encoders.model.encode_views(with_views.conv_views, with_views.vit_views)
+        torch.testing.assert_close(with_features.features, expected, rtol=1e-4, atol=1e-4)
+    assert not list(tmp_path.rglob("*.*")), "the last to close leaves nothing behind"
+
+
+def test_a_cache_that_holds_nothing_gives_the_same_features_bit_by_bit(local, tmp_path, encoders):
+    cached = local.read(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
+    calls = encoders.calls
+    tail = local.read(0, 1, 2, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
+    assert encoders.calls > calls
+    assert all(same(a, b) for one, two in zip(cached[2:], tail, strict=True) for a, b in zip(one, two, strict=True))
+
+
+def test_features_that_a_killed_run_left_are_used_by_the_one_that_goes_on(local, tmp_path, encoders):
+    left_open = local.open(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
+    list(left_open)
+    calls = encoders.calls
+    (kept,) = tmp_path.glob("sphinx-x-features-*/*")
+    shutil.copytree(kept, tmp_path / "aside")
+    left_open.close()
+    shutil.move(tmp_path / "aside", kept)
+    local.read(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
+    assert encoders.calls == calls
