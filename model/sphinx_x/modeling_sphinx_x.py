@@ -219,7 +219,7 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
             features = self.encode_views(pack.conv_views, pack.vit_views)
         if features is None or len(features) == 0:
             # Touch the fusion with weight 0: a rank without pictures must run the same collectives as the others.
-            blank = self.fusion.project.weight.new_zeros(1, 1, self.fusion.project.in_features)
+            blank = embeds.new_zeros(1, 1, self.fusion.project.in_features)  # touching the weight here would gather it alone
             embeds = embeds + (self.fusion(blank).sum() * 0).to(embeds.dtype)
         else:
             tokens = self.fusion(features).to(embeds.dtype)
