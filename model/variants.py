@@ -4,12 +4,13 @@ The one table of sizes; the model is built from it, `sphinx-x plan` calculates f
 Sizes are those of the paper (arXiv 2402.05935, section 3) and of the published backbones' configurations.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.contracts.base import Part
 from model.errors import ConfigError
+from model.sphinx_x.views import tokens_per_view
 
 
 class ViewGeometry(Part):
@@ -28,12 +29,19 @@ class ViewGeometry(Part):
 
     @property
     def cells_per_side(self) -> int:
+        """Patches per side of a view, the same for both encoders."""
         return self.conv_px // 32
 
     @property
     def tokens_per_view(self) -> int:
         """Patches, the pseudo-CLS token, the start tag and the end tag: 259 for 16 x 16 patches."""
-        return self.cells_per_side**2 + 3
+        return tokens_per_view(self.conv_px)
+
+    @model_validator(mode="after")
+    def _grids_agree(self) -> Self:
+        if self.conv_px % 32 or self.vit_px % 14 or self.conv_px // 32 != self.vit_px // 14:
+            raise ValueError("conv_px / 32 and vit_px / 14 must be the same whole number, so that both encoders see one grid")
+        return self
 
 
 class EncoderShape(Part):
@@ -122,11 +130,11 @@ DINOV2_G = EncoderShape(
 # The same classes and strides, small enough to be pre-trained on two CPU cores in a minute or two. Layer scale starts at 1:
 # at timm's 1e-6 a briefly trained ConvNeXt stays almost linear.
 CONVNEXT_NANO = EncoderShape(
-    name="convnext_xxlarge", channels=192, parameters=0, forward_tflop_per_view=0.0,
+    name="convnext_xxlarge", channels=192, parameters=590_904, forward_tflop_per_view=15.435e-6,
     arguments={"depths": [1, 1, 2, 1], "dims": [24, 48, 96, 192], "ls_init_value": 1.0},
 )  # fmt: skip
 DINOV2_NANO = EncoderShape(
-    name="vit_giant_patch14_dinov2", channels=96, parameters=0, forward_tflop_per_view=0.0,
+    name="vit_giant_patch14_dinov2", channels=96, parameters=281_632, forward_tflop_per_view=2.683e-6,
     arguments={"embed_dim": 96, "depth": 2, "num_heads": 3, "mlp_ratio": 5.33334, "init_values": 0.1},
 )  # fmt: skip
 
