@@ -115,7 +115,7 @@ class Board:
             mark = self._spinner if line.state == "running" else Text(*MARKS[line.state])
             seconds = time.time() - line.started if line.state == "running" else line.seconds
             shown = "" if line.state in ("waiting", "skipped") else f"{seconds:.0f} s"
-            table.add_row(mark, line.task, line.item, shown, line.message if line.state == "failed" else line.note)
+            table.add_row(mark, line.task, line.item, shown, Text(line.message if line.state == "failed" else line.note))
         training = self.training and self._line("train", "").state == "running"
         yield Group(table, *(self._bar() if training else ()))
 
@@ -153,7 +153,7 @@ class Board:
     def _say_training(self) -> None:
         if time.time() - self._last_training_line > TRAINING_LINE_SECONDS:
             self._last_training_line = time.time()
-            self.console.print(f"        train {self._training_words()}", highlight=False, soft_wrap=True)
+            self.console.print(f"        train {self._training_words()}", highlight=False, markup=False, soft_wrap=True)
 
     def _training_words(self) -> str:
         row = self.training
