@@ -105,6 +105,7 @@ def _plan(spec: TrainSpec, ranks: Ranks) -> tuple[CorpusManifest, PackPlan]:
     lengths = corpus_lengths(spec.corpus_uri, spec.base_uri, spec.store_uri)
     corpus = read_corpus_manifest(spec.corpus_uri)
     plan = ranks.alike(lambda: make_plan(corpus, lengths, variant_named(spec.config.variant), spec.config))
+    ranks.alike(lambda: packs_per_rank(plan.packs_per_step, ranks.world_size))
     return corpus, plan
 
 

@@ -1,0 +1,206 @@
+"""Whole runs on a tiny corpus: killed anywhere they end in the same weights; what is damaged is told and got around."""
+
+import contextlib
+import io
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from model import storage
+from model.contracts.checkpoint import COMMITTED_FILE, ModelManifest
+from model.errors import TrainError
+from model.train.checkpoint import checkpoint_uri, committed_steps
+from model.train.log import read_log
+from model.train.run import train
+from model.train.spec import TrainSpec, finished_model, model_uri, run_uri
+from model.train.stop import EXIT_STOPPED
+from tests.support.gloo import SPAWN_TIMEOUT_S, GlooRun, RankFailed, run_gloo
+from tests.support.tiny import make_spec
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with the tiny corpus and base."""
+    folder = tmp_path_factory.mktemp("tiny")
+    make_spec(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory) -> tuple[TrainSpec, ModelManifest]:
+    """An uninterrupted run on two ranks."""
+    spec = make_spec(tiny, str(tmp_path_factory.mktemp("whole")))
+    return spec, run_gloo(2, train, spec)[0]
+
+
+def wait_for_step(spec: TrainSpec, step: int, run: GlooRun) -> None:
+    """Until the log has a row of this step."""
+    deadline = time.monotonic() + SPAWN_TIMEOUT_S
+    while not any(row["step"] >= step for row in read_log(run_uri(spec))):
+        assert time.monotonic() < deadline
+        assert any(process.is_alive() for process in run.processes), run.error(0)
+        time.sleep(0.005)
+
+
+def weights_of(spec: TrainSpec) -> dict[str, np.ndarray]:
+    return load_file(Path(model_uri(spec)) / "model.safetensors")
+
+
+def steady(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what a clock or a process decides."""
+    timed = ("time", "samples_per_second", "tokens_per_second", "seconds_left", "data_wait_share", "memory_gb")
+    return {name: value for name, value in row.items() if name not in timed}
+
+
+def test_a_finished_run_is_recognised_and_returns_at_once(whole):
+    spec, manifest = whole
+    assert finished_model(spec) == manifest
+    began = time.monotonic()
+    assert run_gloo(2, train, spec) == [manifest, manifest]
+    assert time.monotonic() - began < SPAWN_TIMEOUT_S / 4
+
+
+def test_the_log_covers_every_step_once_and_counts_every_sample(whole):
+    spec, manifest = whole
+    rows = read_log(run_uri(spec))
+    assert [row["step"] for row in rows] == list(range(1, manifest.steps + 1))
+    assert sum(row["window_steps"] for row in rows) == manifest.steps
+    assert rows[-1]["samples_seen"] == manifest.samples_seen == 44  # 36 pictures less 4 held out, and 12 texts
+    assert rows[-1]["tokens_seen"] == manifest.tokens_seen
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    for row in rows:
+        parts = [row[name] for name in row if name.startswith("loss/dataset/")]
+        assert min(parts) - 1e-6 <= row["loss"] <= max(parts) + 1e-6
+
+
+@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2, 4, 5, 6))])
+def test_a_run_killed_at_any_step_ends_in_the_same_weights_and_the_same_log(step, tiny, whole, tmp_path):
+    spec = make_spec(tiny, str(tmp_path))
+    run = GlooRun(2, train, (spec,))
+    wait_for_step(spec, step, run)
+    run.kill()
+    assert finished_model(spec) is None
+    manifest = run_gloo(2, train, spec)[0]
+    assert manifest.digest == whole[1].digest
+    assert [steady(row) for row in read_log(run_uri(spec))] == [steady(row) for row in read_log(run_uri(whole[0]))]
+
+
+def train_and_listen(spec: TrainSpec) -> tuple[ModelManifest, str]:
+    """The model, and what the rank said meanwhile."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        return train(spec), said.getvalue()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tiny, whole, tmp_path):
+    spec = stopped_after_saving(tiny, whole, tmp_path)
+    newest, before = committed_steps(run_uri(spec))[:2]
+    (part,) = Path(checkpoint_uri(run_uri(spec), newest)).glob("zero_pp_rank_1_*")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    outcomes = run_gloo(2, train_and_listen, spec)
+    assert outcomes[0][0].digest == whole[1].digest
+    assert f"checkpoint of step {newest} is damaged" in outcomes[1][1]  # rank 1 reads that file
+    assert read_log(run_uri(spec))[before]["step"] == before + 1
+
+
+def test_a_torn_checkpoint_is_never_read_and_is_removed(tiny, whole, tmp_path):
+    spec = stopped_after_saving(tiny, whole, tmp_path)
+    newest = committed_steps(run_uri(spec))[0]
+    folder = Path(checkpoint_uri(run_uri(spec), newest))
+    (folder / COMMITTED_FILE).unlink()
+    for file in folder.iterdir():
+        file.write_bytes(b"half")
+    assert run_gloo(2, train, spec)[0].digest == whole[1].digest
+
+
+def stopped_after_saving(tiny: Path, whole: tuple[TrainSpec, ModelManifest], store: Path) -> TrainSpec:
+    """A copy of the whole run's checkpoints without its last one's export: as if it had been killed before exporting."""
+    spec = make_spec(tiny, str(store))
+    shutil.copytree(run_uri(whole[0]), run_uri(spec), dirs_exist_ok=True)
+    assert len(committed_steps(run_uri(spec))) == 2
+    return spec
+
+
+@pytest.mark.parametrize("num_ranks", [1, 4])
+def test_another_number_of_ranks_goes_on_with_the_very_next_pack(num_ranks, tiny, whole, tmp_path):
+    spec = stopped_after_saving(tiny, whole, tmp_path)
+    steps = committed_steps(run_uri(spec))
+    shutil.rmtree(checkpoint_uri(run_uri(spec), steps[0]))
+    manifest = run_gloo(num_ranks, train, spec)[0]
+    assert manifest.samples_seen == whole[1].samples_seen
+    expected, found = weights_of(whole[0]), weights_of(spec)
+    for name, value in expected.items():
+        assert np.abs(found[name] - value).max() <= 1e-5 * np.abs(value).max(), name
+    losses = [[row["loss"] for row in read_log(run_uri(one))] for one in (spec, whole[0])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_sigterm_saves_and_the_run_goes_on_from_there(tiny, whole, tmp_path):
+    spec = make_spec(tiny, str(tmp_path), checkpoint={"every_steps": 1000})
+    run = GlooRun(2, train, (spec,))
+    wait_for_step(spec, 2, run)
+    run.signal(signal.SIGTERM)
+    assert run.join() == [EXIT_STOPPED, EXIT_STOPPED]
+    assert "is saved, run again to go on" in run.error(0)
+    (saved,) = committed_steps(run_uri(spec))
+    assert 2 <= saved < whole[1].steps
+    assert run_gloo(2, train, spec)[0].digest == whole[1].digest
+    assert [row["step"] for row in read_log(run_uri(spec))] == list(range(1, whole[1].steps + 1))
+
+
+def test_two_runs_cannot_train_into_one_folder(tiny, tmp_path):
+    spec = make_spec(tiny, str(tmp_path))
+    first = GlooRun(1, train, (spec,))
+    wait_for_step(spec, 1, first)
+    first.signal(signal.SIGSTOP)
+    with pytest.raises(RankFailed, match=rf"is being trained by process {first.processes[0].pid} on "):
+        run_gloo(1, train, spec)
+    first.signal(signal.SIGCONT)
+    assert first.wait()[0] == finished_model(spec)
+
+
+def test_a_zero_stage_of_another_family_is_refused_in_a_sentence(tiny, whole, tmp_path):
+    spec = stopped_after_saving(tiny, whole, tmp_path)
+    step = committed_steps(run_uri(spec))[0]
+    path = Path(checkpoint_uri(run_uri(spec), step)) / COMMITTED_FILE
+    path.write_text(path.read_text().replace('"zero_stage": 1', '"zero_stage": 3'))
+    with pytest.raises(RankFailed, match="ZeRO stage 3, whose state cannot go on under stage 1; set engine.zero_stage back"):
+        run_gloo(2, train, spec)
+
+
+def test_a_number_of_ranks_that_does_not_divide_the_packs_is_refused_once(tiny, tmp_path):
+    with pytest.raises(RankFailed, match="3 ranks do not divide the 8 packs of a step"):
+        run_gloo(3, train, make_spec(tiny, str(tmp_path)))
+
+
+def train_on_a_full_disk(spec: TrainSpec, limit_bytes: int) -> None:
+    """Files of this process may not grow beyond a limit, as on a disk that is full."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    train(spec)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_checkpoint(tiny, tmp_path):
+    spec = make_spec(tiny, str(tmp_path))
+    with pytest.raises(RankFailed) as failed:
+        run_gloo(2, train_on_a_full_disk, spec, 1 << 20)
+    last = str(failed.value).strip().splitlines()[-1]
+    assert last.startswith(f"{TrainError.__module__}.{TrainError.__name__}: checkpoint of step 2")
+    assert "free some space" in last
+    assert committed_steps(run_uri(spec)) == []
+    assert finished_model(spec) is None
+
+
+def test_rows_of_a_log_are_json(whole):
+    text = storage.read_text(storage.join(run_uri(whole[0]), "log.jsonl"))
+    assert [json.loads(line)["step"] for line in text.splitlines()] == list(range(1, whole[1].steps + 1))
