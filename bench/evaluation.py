@@ -67,7 +67,7 @@ def main() -> None:
     )
     first = 0.0
     for name, batch_size, shared in WAYS:
-        answerer.batch_size = batch_size
+        answerer.batch_size = answerer.most_pictures = batch_size
         groups = asked if shared else alone
         list(answerer.answer(groups[:2], NEW_TOKENS))  # warms up
         speed = timed(lambda groups=groups: sum(len(batch) for batch in answerer.answer(groups, NEW_TOKENS)))

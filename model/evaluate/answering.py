@@ -25,7 +25,7 @@ from model.sphinx_x.tokenization_sphinx_x import SphinxXTokenizer
 from model.sphinx_x.views import picture_ids
 
 DEFAULT_BATCH_SIZE = 32
-"""Questions in a batch; also the most pictures whose keys and values are held at once."""
+"""Questions in a batch; also the most pictures that are held at once."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Answerer:
 
     def __init__(self, model: SphinxXForConditionalGeneration, processor: Any, batch_size: int = DEFAULT_BATCH_SIZE) -> None:
         self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
+        self.most_pictures = batch_size
+        """Held at once; falls where they do not fit the device's memory."""
         self.padding: str = processor.image_processor.padding
 
     @property
@@ -75,7 +77,7 @@ class Answerer:
         for one in asked:
             window.append(one)
             full = sum(len(held.questions) for held in window) >= 4 * self.batch_size
-            if full or len(window) >= self.batch_size:
+            if full or len(window) >= self.most_pictures:
                 yield from self._answer_window(window, max_new_tokens)
                 window = []
         if window:
@@ -83,7 +85,16 @@ class Answerer:
 
     @torch.no_grad()
     def _answer_window(self, window: Sequence[Asked], max_new_tokens: int) -> Iterator[list[tuple[str, str]]]:
-        rows = sorted(self._rows(window, max_new_tokens), key=lambda row: len(row.suffix))
+        try:
+            rows = sorted(self._rows(window, max_new_tokens), key=lambda row: len(row.suffix))
+        except torch.OutOfMemoryError as error:
+            if len(window) == 1:
+                raise FitError("one picture does not fit the device's memory; evaluate on a larger GPU.") from error
+            torch.cuda.empty_cache()
+            self.most_pictures = half = len(window) // 2
+            yield from self._answer_window(window[:half], max_new_tokens)
+            yield from self._answer_window(window[half:], max_new_tokens)
+            return
         for start in range(0, len(rows), self.batch_size):
             yield self._answer_rows(rows[start : start + self.batch_size])
 

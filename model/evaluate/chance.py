@@ -7,13 +7,9 @@ small groups are guessed at together: of three questions a constant always gets 
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
-from model.evaluate.questions import Question
+from model.evaluate.questions import Question, Rule
 from model.evaluate.scores import Metric
-
-Rule = Literal["majority", "zero"]
-"""zero: boxes and free text, where no constant answer scores."""
 
 _MIN_GROUP = 20
 _NUM_CONSTANTS = 3

@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from model import storage
 from model.contracts.base import digest_of
@@ -17,6 +18,8 @@ from model.data.sources.base import RawPicture
 from model.errors import DataError
 from model.evaluate.scores import Metric
 
+Rule = Literal["majority", "zero"]
+"""How a guess is made, see `chance.py`; zero: boxes and free text, where no constant answer scores."""
 DIGEST_VERSION = 1
 """Grows whenever equal questions would be asked or scored in another way."""
 
@@ -50,11 +53,9 @@ class QuestionSet:
     questions: tuple[Question, ...]
     rejects: dict[str, int]
     """Rows that give no question, by reason."""
-    num_faulty: int
-    """Those of them that are faults of the files, not rules of the reader."""
     metric: Metric
-    chance: float
-    group_chance: dict[str, float]
+    guess: Rule
+    """How a guess is made; what it scores is not computed before a result needs it."""
     max_new_tokens: int
     digest: str
 
@@ -82,8 +83,8 @@ def with_pictures(found: Iterable[Question | Reject], files: PictureFiles) -> It
 
 def choose(
     found: Iterable[Question | Reject], limit: int | None, max_reject_share: float, where: str
-) -> tuple[list[Question], Counter[str], int]:
-    """The first `limit` questions in a fixed shuffled order, in their old order; and what gave none, with the number of faults.
+) -> tuple[list[Question], Counter[str]]:
+    """The first `limit` questions in a fixed shuffled order, in their old order; and the reasons of rows that gave none.
 
     Raises:
         DataError: there is no question, or more faulty rows than `max_reject_share` bears.
@@ -104,7 +105,7 @@ def choose(
     if not questions:
         raise DataError(f"{where} holds no question ({most_common(reasons)}); check root, split, options and held_out_share.")
     kept = set(sorted(questions, key=_shuffled)[:limit])
-    return [one for one in questions.values() if one.id in kept], reasons, faults.total()
+    return [one for one in questions.values() if one.id in kept], reasons
 
 
 def check_faults(faults: Counter[str], num_rows: int, max_reject_share: float, where: str) -> None:

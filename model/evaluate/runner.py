@@ -17,6 +17,7 @@ from model.data.parallel import ordered_map
 from model.data.pictures import PictureFault
 from model.errors import ConfigError, DataError
 from model.evaluate.benchmarks import read_questions
+from model.evaluate.chance import chance_of
 from model.evaluate.pictures import choose_shown, open_asked, save_shown
 from model.evaluate.questions import Question, QuestionSet, check_faults
 from model.evaluate.results import PredictionLog, figures, predict, read_result, result_uri
@@ -82,14 +83,15 @@ def evaluate(
         raise DataError(f"benchmark {asked.name}: no question could be asked, for want of pictures; check root and split.")
     predictions_sha256 = log.finish(predictions)
     save_shown(choose_shown([one for one in asked.questions if one.id in run.answered]), uri)
+    chance, group_chance = chance_of(asked.questions, asked.metric, asked.guess)
     fields: dict[str, Any] = figures(predictions, asked.metric)
     result = Result(
         name=asked.name,
         benchmark=asked.benchmark,
         metric=asked.metric.words,
         mode=mode,
-        chance=asked.chance,
-        group_chance=asked.group_chance,
+        chance=chance,
+        group_chance=group_chance,
         rejects=dict(sorted((Counter(asked.rejects) + run.faults).items())),
         benchmark_digest=asked.digest,
         model_digest=model.digest,
@@ -135,8 +137,7 @@ def _answer_rest(
             ):
                 if isinstance(views, PictureFault):
                     run.faults[views.reason] += len(group)
-                    faults = run.faults + Counter({"rows of the files": asked.num_faulty})
-                    check_faults(faults, total + asked.num_faulty, recipe.max_reject_share, f"benchmark {asked.name}")
+                    check_faults(run.faults, total, recipe.max_reject_share, f"benchmark {asked.name}")
                 else:
                     yield Asked(views, tuple((one.id, one.prompt) for one in group))
 

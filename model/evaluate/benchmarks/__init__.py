@@ -13,7 +13,6 @@ from model.data.sources.base import RawInputs
 from model.errors import ConfigError
 from model.evaluate.benchmarks import detection, pope, refcoco, short_answer, turns, vqav2
 from model.evaluate.benchmarks.base import Benchmark, Request, by_mode
-from model.evaluate.chance import chance_of
 from model.evaluate.questions import PictureFiles, QuestionSet, choose, set_digest, with_pictures
 from model.evaluate.scores import (
     ANLS,
@@ -82,7 +81,7 @@ def _paths(files: RawInputs) -> list[str]:
 
 
 def read_questions(recipe: Recipe, name: str, mode: str) -> QuestionSet:
-    """All that a benchmark of a recipe asks, with what a guess would score.
+    """All that a benchmark of a recipe asks.
 
     Raises:
         ConfigError, DataError, StorageError: as `check_benchmark`; also too many faulty rows, or no question.
@@ -92,19 +91,16 @@ def read_questions(recipe: Recipe, name: str, mode: str) -> QuestionSet:
     files = PictureFiles(benchmark.inputs(request).pictures)
     where = f"benchmark {spec.name} ({spec.root or f'held out of {spec.held_out_of}'})"
     found = with_pictures(benchmark.read(request), files)
-    questions, reasons, num_faulty = choose(found, spec.limit, recipe.max_reject_share, where)
+    questions, reasons = choose(found, spec.limit, recipe.max_reject_share, where)
     metric = benchmark.metric(request)
-    chance, group_chance = chance_of(questions, metric, benchmark.chance)
     max_new_tokens = request.options.max_new_tokens or benchmark.max_new_tokens
     return QuestionSet(
         name=spec.name,
         benchmark=kind,
         questions=tuple(questions),
         rejects=dict(sorted(reasons.items())),
-        num_faulty=num_faulty,
         metric=metric,
-        chance=chance,
-        group_chance=group_chance,
+        guess=benchmark.chance,
         max_new_tokens=max_new_tokens,
         digest=set_digest(questions, files, metric, max_new_tokens),
     )

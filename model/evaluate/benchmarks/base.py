@@ -14,8 +14,7 @@ from model.data.boxes import padding_offsets
 from model.data.holdout import is_held_out
 from model.data.sources import check_dataset, source_named
 from model.data.sources.base import RawInputs, RawSample
-from model.evaluate.chance import Rule
-from model.evaluate.questions import Question
+from model.evaluate.questions import Question, Rule
 from model.evaluate.scores import Metric
 
 

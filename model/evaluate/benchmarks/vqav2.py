@@ -4,6 +4,7 @@ Prompt: the question with SPHINX's and LLaVA's suffix "Answer the question using
 annotation's `answer_type` (yes/no, number, other) or `question_type`.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -71,7 +72,8 @@ def _annotations(uri: str, group_field: str) -> Iterator[tuple[str, _Annotation]
     for key, row in json_rows(uri):
         if key != "annotations" or not isinstance(row, dict) or not isinstance(row.get("answers"), list):
             continue
-        answers = tuple(str(one["answer"]) for one in row["answers"] if isinstance(one, dict) and "answer" in one)
+        # The same few thousand answers stand there two million times: one text each is kept.
+        answers = tuple(sys.intern(str(one["answer"])) for one in row["answers"] if isinstance(one, dict) and "answer" in one)
         group = row.get(group_field)
         is_yes_no = row.get("answer_type") == "yes/no"
         yield str(row.get("question_id")), _Annotation(answers, group if isinstance(group, str) and group else "all", is_yes_no)

@@ -7,6 +7,7 @@ For each of the ten people: min(1, how many of the other nine gave this answer /
 """
 
 import re
+from functools import lru_cache
 
 from model.evaluate.scores.base import Asked, Metric, Verdict
 
@@ -47,20 +48,27 @@ def official(answer: str, asked: Asked) -> Verdict:
     given = [_one_line(text) for text in asked.expected]
     said = _one_line(answer)
     if len(set(given)) > 1:
-        given = [clean_words(clean_punctuation(text)) for text in given]
-        said = clean_words(clean_punctuation(said))
+        given = [clean(text) for text in given]
+        said = clean(said)
     return _verdict(said, given)
 
 
 def lavis(answer: str, asked: Asked) -> Verdict:
     """The answer is always cleaned, people's answers only of punctuation and only where they differ."""
     given = list(asked.expected)
-    said = clean_words(clean_punctuation(_one_line(answer)))
+    said = clean(_one_line(answer))
     if len(set(given)) > 1:
         given = [clean_punctuation(text) for text in given]
     return _verdict(said, given)
 
 
+@lru_cache(maxsize=1 << 16)
+def clean(text: str) -> str:
+    """All cleaning of an answer; people repeat themselves."""
+    return clean_words(clean_punctuation(text))
+
+
+@lru_cache(maxsize=1 << 16)
 def clean_punctuation(text: str) -> str:
     """Punctuation dropped beside a space or in numbers like 1,000, else turned into a space; full stops dropped."""
     cleaned = text

@@ -9,13 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText
 
 from model import storage
 from model.contracts.evaluation import PREDICTIONS_FILE, RESULT_FILE
 from model.contracts.recipe import BenchmarkSpec
-from model.errors import ConfigError, ContractError, DataError
+from model.errors import ConfigError, ContractError, DataError, FitError
+from model.evaluate import answering
+from model.evaluate.answering import Answerer, Asked, open_answerer
 from model.evaluate.pictures import shown_name
 from model.evaluate.results import read_predictions, rescore
 from model.evaluate.runner import evaluate
@@ -56,14 +60,54 @@ def test_answers_do_not_depend_on_the_batches(model_uri, raw, tmp_path):
 
 
 def test_answers_are_those_of_the_models_own_chat(model_uri, raw, tmp_path):
-    import torch
-    from transformers import AutoModelForImageTextToText
-
     uri, _ = evaluate(model_uri, recipe_over(raw), "asked", str(tmp_path / "store"))
     model = AutoModelForImageTextToText.from_pretrained(model_uri, trust_remote_code=True, dtype=torch.float32)
     for one in read_predictions(uri)[::7]:
         image = Image.open(one.picture)
         assert model.chat(image, one.question, max_new_tokens=NEW_TOKENS) == one.answer
+
+
+def groups_of(answerer: Answerer, num_pictures: int = 5, per_picture: int = 3) -> list[Asked]:
+    return [
+        Asked(
+            answerer.views(Image.new("RGB", (90 - 10 * number, 60), (40 * number, 90, 30))),
+            tuple((f"{number}-{place}", "what is " + "bado " * place + "here?") for place in range(per_picture)),
+        )
+        for number in range(num_pictures)
+    ]
+
+
+def test_a_picture_is_encoded_once_however_many_questions_it_has(model_uri, monkeypatch):
+    encoded = []
+    with open_answerer(model_uri, batch_size=4) as answerer:
+        groups = groups_of(answerer)
+        encode = answerer.model.encode_views
+        monkeypatch.setattr(
+            answerer.model, "encode_views", lambda **views: encoded.append(len(views["vit_views"])) or encode(**views)
+        )
+        answers = dict(pair for batch in answerer.answer(groups, NEW_TOKENS) for pair in batch)
+    assert len(answers) == 15
+    assert sum(encoded) == sum(sum(one.views.kept) for one in groups)
+
+
+def test_what_does_not_fit_the_memory_is_done_in_smaller_parts_with_the_same_answers(model_uri, monkeypatch):
+    def scarce(work, most):
+        def limited(model, things, *rest):
+            if len(things) > most:
+                raise torch.OutOfMemoryError("made up")
+            return work(model, things, *rest)
+
+        return limited
+
+    with open_answerer(model_uri) as answerer:
+        groups = groups_of(answerer)
+        plenty = dict(pair for batch in answerer.answer(groups, NEW_TOKENS) for pair in batch)
+        monkeypatch.setattr(answering, "prefill", scarce(answering.prefill, 2))
+        monkeypatch.setattr(answering, "answer_suffixes", scarce(answering.answer_suffixes, 1))
+        assert dict(pair for batch in answerer.answer(groups, NEW_TOKENS) for pair in batch) == plenty
+        monkeypatch.setattr(answering, "answer_suffixes", scarce(answering.answer_suffixes, 0))
+        with pytest.raises(FitError, match="larger GPU"):
+            list(answerer.answer(groups, NEW_TOKENS))
 
 
 def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(model_uri, raw, tmp_path):
