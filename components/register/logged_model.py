@@ -5,6 +5,7 @@ beside itself. The big files go straight from the export to MLflow, one at a tim
 folder first (the "envelope").
 """
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LOADER = Path(__file__).with_name("sphinx_x_pyfunc.py")
+PYFUNC_FILES = (LOADER.name, "conda.yaml", "python_env.yaml", "requirements.txt")
 REPORT_FILE, CARD_FILE = "report.html", "README.md"
 REQUIREMENTS = (
     "torch>=2.11", "torchvision>=0.26", "transformers>=5.17", "timm>=1.0.24", "safetensors>=0.6", "sentencepiece>=0.2.1",
@@ -60,7 +62,7 @@ def write_envelope(
     folder: Path, model_id: str, manifest: ModelManifest, results: list[Result], report: Path, card: str
 ) -> None:
     """Everything at a registered model's root besides the exported files."""
-    _write_pyfunc(folder, model_id)
+    _write_pyfunc(folder, model_id, sum(file.bytes for file in manifest.files))
     (folder / MODEL_MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     (folder / CARD_FILE).write_text(card, encoding="utf-8")
     (folder / REPORT_FILE).write_bytes(report.read_bytes())
@@ -68,10 +70,12 @@ def write_envelope(
         result.write(folder / RESULTS_FOLDER / f"{result.name}.json")
 
 
-def _write_pyfunc(folder: Path, model_id: str) -> None:
+def _write_pyfunc(folder: Path, model_id: str, num_bytes: int) -> None:
     """MLmodel and the loader, as `mlflow.pyfunc.save_model` writes them, with the folder itself as the checkpoint."""
     from mlflow import pyfunc
 
+    for chatty in ("mlflow.utils.uv_utils", "mlflow.utils.environment"):  # the requirements are given, not searched for
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="sphinx-x-") as scratch, warnings.catch_warnings():
         # MLflow asks for an example to infer a signature from; ours is given.
         warnings.simplefilter("ignore")
@@ -84,9 +88,9 @@ def _write_pyfunc(folder: Path, model_id: str) -> None:
         # MLflow takes the file beside MLmodel; the path that it was saved from is nobody's business.
         flavour["model_code_path"] = LOADER.name
         flavour["artifacts"] = {"checkpoint": {"path": ".", "uri": "."}}
-        fields["model_id"] = model_id
-        for path in saved.iterdir():
-            (folder / path.name).write_bytes(path.read_bytes())
+        fields |= {"model_id": model_id, "model_size_bytes": num_bytes}
+        for name in PYFUNC_FILES:  # MLflow adds the pyproject.toml and uv.lock of whatever folder it is called in
+            (folder / name).write_bytes((saved / name).read_bytes())
     (folder / "MLmodel").write_text(yaml.safe_dump(fields, sort_keys=True))
 
 

@@ -5,21 +5,21 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from model.card import model_card
+from typing import TYPE_CHECKING, Any
 
 from components.register.logged_model import find_logged_model, upload, write_envelope
-from components.shared.mlflow_client import experiment_id, explained, is_absent, open_client, without_credentials
-from components.shared.tracking import TrackedDataset, TrackedRun, complete_run, flat
+from components.shared.mlflow_client import experiment_id, explained, is_absent, open_client
+from components.shared.tracking import TrackedRun, complete_run, datasets_of, flat
 from model import storage
+from model.card import model_card
 from model.contracts.base import digest_of
 from model.contracts.checkpoint import ModelManifest
+from model.contracts.corpus import CorpusManifest
 from model.contracts.evaluation import RESULT_FILE, GateDecision, Result
 from model.contracts.recipe import Recipe
 from model.contracts.release import CANDIDATE, Release, Tag
 from model.errors import ContractError
-from model.train.spec import LOG_FILE
+from model.train.spec import LOG_FILE, read_corpus_manifest
 from model.weights import read_model_manifest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(
     """
     recipe = Recipe.from_json(recipe_json, "parameter recipe_json")
     decision = GateDecision.from_json(decision_json, "parameter decision_json")
-    manifest = read_model_manifest(model_uri)
+    manifest, corpus = read_model_manifest(model_uri), read_corpus_manifest(corpus_uri)
     results = [read_result(uri) for uri in result_uris]
     _check_same_model(manifest, results, decision)
     name = registered_name or recipe.registered_name(manifest.variant)
@@ -65,8 +65,8 @@ def run(
     with explained(f"register {name}"):
         version, model_id = find_version(client, name, tags)
         if version is None:
-            tracked = _tracked_run(manifest, recipe, corpus_uri, run_uri, run_id)
-            card = model_card(recipe, manifest, results, decision, name)
+            tracked = _tracked_run(manifest, corpus, corpus_uri, run_uri, run_id)
+            card = model_card(recipe, manifest, results, decision, name, corpus)
             model_id = log_model(client, model_uri, manifest, results, tracked, tags, page, card, name)
             version = create_version(client, name, model_id, tags, describe(recipe, manifest, results, decision))
         elif decision.champion_version != version:  # judged again, against another champion than itself
@@ -122,7 +122,7 @@ def find_version(client: "MlflowClient", name: str, tags: dict[str, str]) -> tup
     if not found:
         return None, ""
     first = min(found, key=lambda version: int(version.version))
-    return str(first.version), first.model_id or ""
+    return str(first.version), first.source.removeprefix("models:/")
 
 
 def log_model(
@@ -152,7 +152,7 @@ def log_model(
             upload(client, model.model_id, model_uri, manifest, Path(envelope))
         client.finalize_logged_model(model.model_id, "READY")
     if not model.metrics:
-        _log_scores(client, training_run, model.model_id, results)
+        _link_and_score(client, training_run, model, results)
     return model.model_id
 
 
@@ -168,8 +168,10 @@ def create_version(client: "MlflowClient", name: str, model_id: str, tags: dict[
         )
     source = f"models:/{model_id}"
     run_id = client.get_logged_model(model_id).source_run_id
-    version = client.create_model_version(name, source, run_id, tags, description=description, model_id=model_id)
-    return str(version.version)
+    version = str(client.create_model_version(name, source, run_id, tags, description=description, model_id=model_id).version)
+    # What `mlflow.register_model` writes as well: the model's page links to the version.
+    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": version}])})
+    return version
 
 
 def describe(recipe: Recipe, manifest: ModelManifest, results: list[Result], decision: GateDecision) -> str:
@@ -216,22 +218,24 @@ def _check_same_model(manifest: ModelManifest, results: list[Result], decision: 
             )
 
 
-def _tracked_run(manifest: ModelManifest, recipe: Recipe, corpus_uri: str, run_uri: str, run_id: str) -> TrackedRun:
+def _tracked_run(manifest: ModelManifest, corpus: CorpusManifest, corpus_uri: str, run_uri: str, run_id: str) -> TrackedRun:
     return TrackedRun(
         digest=manifest.run_digest,
         name=f"train {manifest.variant}",
         pipeline_run=run_id,
         params=flat(manifest.train_config),
-        datasets=[TrackedDataset(recipe.name, without_credentials(corpus_uri), manifest.corpus_digest)],
+        datasets=datasets_of(corpus, corpus_uri),
         log_uri=storage.join(run_uri, LOG_FILE),
     )
 
 
-def _log_scores(client: "MlflowClient", training_run: str, model_id: str, results: list[Result]) -> None:
-    """Scores as metrics of the LoggedModel: MLflow's list of models becomes the leaderboard."""
-    from mlflow.entities import Metric
+def _link_and_score(client: "MlflowClient", training_run: str, model: Any, results: list[Result]) -> None:
+    """The run shows its model; scores are the model's metrics, so that MLflow's list of models is the leaderboard."""
+    from mlflow.entities import LoggedModelOutput, Metric
 
-    now_ms = client.get_logged_model(model_id).creation_timestamp
-    scores = {f"eval/{result.name}": result.score for result in results}
-    metrics = [Metric(name, value, now_ms, 0, model_id=model_id, run_id=training_run) for name, value in scores.items()]
+    client.log_outputs(training_run, [LoggedModelOutput(model.model_id, step=0)])
+    metrics = [
+        Metric(f"eval/{result.name}", result.score, model.creation_timestamp, 0, model_id=model.model_id, run_id=training_run)
+        for result in results
+    ]
     client.log_batch(training_run, metrics=metrics)

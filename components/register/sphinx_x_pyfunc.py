@@ -9,6 +9,7 @@ about none. The parameter `max_new_tokens` bounds the answer. Loading runs the m
 
 import base64
 import binascii
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def _bytes_of(value: Any) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     text = str(value)
-    if len(text) < 1024 and Path(text).is_file():
+    if os.path.isfile(text):  # False, not an error, for a text too long to be a path
         return Path(text).read_bytes()
     try:
         return base64.b64decode(text.rpartition(",")[2] if text.startswith("data:") else text, validate=True)

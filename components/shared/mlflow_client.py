@@ -46,12 +46,18 @@ def open_client() -> "MlflowClient":
             database.parent.mkdir(parents=True, exist_ok=True)
         import mlflow
 
-        for chatty in ("mlflow.store.db.utils", "alembic"):  # the first opening of a database tells of every table
+        for chatty in ("mlflow.store", "alembic"):  # a database tells of its tables, a registry of its waiting
             logging.getLogger(chatty).setLevel(logging.WARNING)
         # Artifact repositories of models:/ URIs ask the process for its tracking URI, not the client.
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         return mlflow.MlflowClient(uri, uri)
+
+
+def has_database() -> bool:
+    """Whether there is anything to ask: False only where MLflow would be a local database and nobody has made it yet."""
+    database = _database_file(tracking_uri())
+    return database is None or database.exists()
 
 
 def experiment_id(client: "MlflowClient") -> str:

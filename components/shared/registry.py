@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.mlflow_client import explained, is_absent, open_client
+from components.shared.mlflow_client import WORKSPACE, explained, has_database, is_absent, open_client
 from model import storage
 from model.contracts.checkpoint import MODEL_MANIFEST_FILE, ModelManifest
 from model.contracts.evaluation import Result
@@ -29,6 +29,8 @@ RESULTS_FOLDER = "results"
 PULLING_FILE = ".sphinx_x_pulling"
 """Holds the digest of a model that is being copied into its folder."""
 PART_PREFIX = ".part-"
+LEFT_BY_LOADING = ("__pycache__", "registered_model_meta")
+"""What MLflow leaves among a model's files where it loads them from the disk that they are stored on."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's path, bytes that are there, bytes in all."""
@@ -57,6 +59,10 @@ def resolve(uri: str) -> RegisteredVersion:
     if parts is None:
         raise RegistryError(f"{uri} is no address in the registry; write models:/<name>@<alias> or models:/<name>/<version>.")
     name, alias, version = parts.group(1), parts.group(2), parts.group(3)
+    if not has_database():
+        raise RegistryError(
+            f"there is no registry to look up {uri} in; set MLFLOW_TRACKING_URI, or change to the folder that holds {WORKSPACE}."
+        )
     client = open_client()
     with explained(f"look up {uri}"):
         try:
@@ -78,6 +84,8 @@ def champion_results(registered_name: str) -> tuple[str, list[Result]] | None:
         RegistryError: MLflow does not answer.
         ContractError: a result cannot be read.
     """
+    if not has_database():
+        return None
     client = open_client()
     with explained(f"look up the champion of {registered_name}"):
         try:
@@ -216,7 +224,8 @@ def _artifacts(uri: str) -> Any:
 def _files_below(artifacts: Any, folder: str | None = None) -> set[str]:
     paths = set()
     for file in artifacts.list_artifacts(folder):
-        paths |= _files_below(artifacts, file.path) if file.is_dir else {file.path}
+        if not file.path.endswith(LEFT_BY_LOADING):
+            paths |= _files_below(artifacts, file.path) if file.is_dir else {file.path}
     return paths
 
 

@@ -10,12 +10,13 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from components.shared.mlflow_client import experiment_id, explained, open_client, tracking_uri, without_credentials
+from components.shared.mlflow_client import experiment_id, explained, open_client, without_credentials
 from model import storage
 from model.contracts.release import Tag
 from model.errors import SphinxError
@@ -23,6 +24,7 @@ from model.errors import SphinxError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from model.contracts.corpus import CorpusManifest
     from model.train.spec import TrainSpec
 
 KFP_RUN = "kfp.pipeline_run_id"
@@ -144,19 +146,22 @@ def tracker_for(spec: "TrainSpec", pipeline_run: str = "") -> MlflowTracker | No
 
     if int(os.environ.get("RANK", "0")) != 0:
         return None
-    corpus = read_corpus_manifest(spec.corpus_uri)
-    datasets = [TrackedDataset(corpus.recipe, spec.corpus_uri, corpus.digest)]
-    datasets += [TrackedDataset(part.name, part.uri, part.manifest.digest) for part in corpus.datasets]
     return MlflowTracker(
         TrackedRun(
             digest=run_digest(spec),
             name=f"train {spec.config.variant}",
             pipeline_run=pipeline_run,
-            params=flat(spec.config.model_dump(mode="json")) | {"train/base": without_credentials(spec.base_uri)},
-            datasets=datasets,
+            params=flat(spec.config.model_dump(mode="json")),
+            datasets=datasets_of(read_corpus_manifest(spec.corpus_uri), spec.corpus_uri),
             log_uri=storage.join(run_uri(spec), LOG_FILE),
         )
     )
+
+
+def datasets_of(corpus: "CorpusManifest", corpus_uri: str) -> list[TrackedDataset]:
+    """A corpus and each of its datasets."""
+    parts = [TrackedDataset(part.name, part.uri, part.manifest.digest) for part in corpus.datasets]
+    return [TrackedDataset(corpus.recipe, corpus_uri, corpus.digest), *parts]
 
 
 def complete_run(client: "MlflowClient", run: TrackedRun) -> str:
@@ -267,11 +272,6 @@ def flat(config: dict[str, Any], prefix: str = "train") -> dict[str, str]:
     return params
 
 
-def where() -> str:
-    """The tracking server's address, fit for showing."""
-    return without_credentials(tracking_uri())
-
-
 def _named(metrics: dict[str, Any]) -> dict[str, float]:
     return {f"train/{name}": float(value) for name, value in metrics.items() if isinstance(value, int | float)}
 
@@ -295,7 +295,9 @@ def _dataset_input(dataset: TrackedDataset) -> Any:
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag
 
-    source: Any = resolve_dataset_source(without_credentials(dataset.uri))
+    with warnings.catch_warnings():  # a local path is a source of two equal kinds
+        warnings.simplefilter("ignore")
+        source: Any = resolve_dataset_source(without_credentials(dataset.uri))
     # MLflow holds 36 characters of a digest.
     known = MetaDataset(source, name=dataset.name, digest=dataset.digest[:36])
     return DatasetInput(known._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])

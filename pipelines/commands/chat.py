@@ -8,12 +8,13 @@ from the folder and nothing else; `--trust` runs the folder's own code instead, 
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from model.errors import ConfigError, FitError, SphinxError
+from model.errors import ConfigError, SphinxError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +36,6 @@ def chat(
         str | None, typer.Option("--question", "-q", help="Ask this, print the answer, end.", metavar="TEXT")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")] = "auto",
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the code in the model's folder instead of this program's own.")
     ] = False,
@@ -54,13 +54,14 @@ def chat(
 
     notes = Console(stderr=True)
     pictures = [read_picture(file) for file in image or ()]
-    talker = Talker(load(model, device, trust, notes), pictures, max_new_tokens)
-    if question is not None:
+    with loaded(model, trust, notes) as (asked, processor):
+        talker = Talker(asked, processor, pictures, max_new_tokens)
+        if question is None:
+            converse(talker, image or [], Console())
+            return
         for piece in talker.ask(question):
             print(piece, end="", flush=True)
         print()
-        return
-    converse(talker, image or [], Console())
 
 
 def read_picture(file: str) -> "Image":
@@ -78,48 +79,42 @@ def read_picture(file: str) -> "Image":
         raise ConfigError(f"{file} is no picture to ask about: {error}; give another one.") from error
 
 
-def load(address: str, device: str, trust: bool, notes: "Console") -> tuple[Any, Any]:
-    """Model and processor, ready to answer."""
+@contextmanager
+def loaded(address: str, trust: bool, notes: "Console") -> Iterator[tuple[Any, Any]]:
+    """Model and processor, ready to answer; on a GPU where there is one."""
     from components.shared.registry import fetch_model
     from pipelines.commands.pull import copy_bar
 
     with copy_bar("copying the model") as progress:
         folder = fetch_model(address, progress)
-    with notes.status(f"loading {address}"):
-        import torch
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        if device == "cuda" and not torch.cuda.is_available():
-            raise FitError("--device cuda: this machine has no usable GPU; leave the option out to run on the CPU.")
-        place = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        model, processor = (_load_trusting if trust else _load_own)(folder, torch.bfloat16 if place == "cuda" else "auto")
-        return model.eval().to(place), processor
+    with ExitStack() as opened:
+        with notes.status(f"loading {address}"):
+            pair = _load_trusting(folder) if trust else _load_own(folder, opened)
+        yield pair
 
 
-def _load_own(folder: Path, dtype: Any) -> tuple[Any, Any]:
-    from model.sphinx_x.image_processing_sphinx_x import SphinxXImageProcessor
-    from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
-    from model.sphinx_x.processing_sphinx_x import SphinxXProcessor
-    from model.sphinx_x.tokenization_sphinx_x import SphinxXTokenizer
+def _load_own(folder: Path, opened: ExitStack) -> tuple[Any, Any]:
+    from model.evaluate.answering import open_answerer
 
-    model = SphinxXForConditionalGeneration.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    images = SphinxXImageProcessor.from_pretrained(folder)
-    return model, SphinxXProcessor(images, SphinxXTokenizer.from_pretrained(folder))
+    answerer = opened.enter_context(open_answerer(str(folder)))
+    return answerer.model, answerer.processor
 
 
-def _load_trusting(folder: Path, dtype: Any) -> tuple[Any, Any]:
+def _load_trusting(folder: Path) -> tuple[Any, Any]:
+    import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, trust_remote_code=True, use_safetensors=True)
-    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, trust_remote_code=True, use_safetensors=True)
+    return model.eval().to("cuda" if on_gpu else "cpu"), AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 
 
 class Talker:
     """A model with the pictures and the turns that its next answer follows."""
 
-    def __init__(self, loaded: tuple[Any, Any], pictures: "list[Image]", max_new_tokens: int):
-        self.model, self.processor = loaded
+    def __init__(self, model: Any, processor: Any, pictures: "list[Image]", max_new_tokens: int):
+        self.model, self.processor = model, processor
         self.pictures, self.max_new_tokens = pictures, max_new_tokens
         self.history: list[tuple[str, str]] = []
 

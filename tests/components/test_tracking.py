@@ -13,17 +13,9 @@ from model.errors import RegistryError
 from tests.support.mlflow_server import cuttable
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    """One database for the module: its first migration takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-
-
-@pytest.fixture
-def mlflow(database, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
     monkeypatch.setattr(tracking, "SEND_EVERY_SECONDS", 0.05)
-    return mlflow_client.open_client()
 
 
 def write_log(path, steps):
@@ -118,7 +110,6 @@ def test_a_finished_run_that_mlflow_never_saw_is_made_whole_afterwards(mlflow, t
 
 def test_training_does_not_notice_a_server_that_goes_away_and_comes_back(mlflow_server, tmp_path, monkeypatch, caplog):
     caplog.set_level("WARNING")
-    monkeypatch.setattr(tracking, "SEND_EVERY_SECONDS", 0.05)
     monkeypatch.setattr(tracking, "ROWS_KEPT", 20)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with cuttable(mlflow_server) as (uri, faults):

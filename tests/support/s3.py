@@ -184,7 +184,7 @@ def _proxy(upstream: str, faults: Faults) -> Iterator[str]:
                 return b"".join(pieces)
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _pass_on
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
