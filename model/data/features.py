@@ -45,7 +45,7 @@ class FeatureCache:
         self._users = open(self.folder / ".users", "w")  # noqa: SIM115
         fcntl.flock(self._users, fcntl.LOCK_SH)
         self._encoding = threading.Lock()
-        self._taken = sum(file.stat().st_size for file in self.folder.iterdir())
+        self._taken = 0
         self._writes = 0
 
     def features(self, sha256: str, views_of: Callable[[], Views]) -> Tensor:
@@ -69,11 +69,11 @@ class FeatureCache:
         self._users.close()
 
     def _keep(self, path: Path, features: Tensor) -> None:
-        # What other processes write is counted again every so often; a little over is no harm.
-        self._writes += 1
+        # What other processes write is counted every so often; a little over is no harm.
         if self._writes % 64 == 0:
             with contextlib.suppress(OSError):
                 self._taken = sum(entry.stat().st_size for entry in os.scandir(self.folder))
+        self._writes += 1
         size = features.numel() * features.element_size()
         if self._taken + size > self.max_bytes:
             return

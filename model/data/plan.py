@@ -4,7 +4,7 @@ It depends on the corpus, its shares, the tokenizer and template, the view geome
 batch size and the multiple of packs a step; on no rank, node, worker or clock. Resuming a run is giving `step` a number.
 
 From shares to steps:
-1. the list of an epoch (`mixture.py`), without the samples that cannot be trained on (counted, see `rejects`);
+1. the list of an epoch (`mixture.py`), without the samples that cannot be trained on (counted, see `rejected`);
 2. shuffled by seed and epoch, packed by best fit (`packing.py`), packs shuffled again;
 3. the run has as many steps as make the mean batch the configuration's, and each step the same number of packs, the least
    multiple that holds everything. Where that leaves room, the token budget is lowered until the packs are about as many as the
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.contracts.base import Part, digest_of
-from model.contracts.corpus import CorpusManifest, Reject
+from model.contracts.corpus import CorpusManifest
 from model.data.lengths import Lengths
 from model.data.mixture import epoch_entries, shuffled, shuffled_packs
 from model.data.packing import best_fit
@@ -109,15 +109,9 @@ class PackPlan:
         """All steps from `first_step` on."""
         return (self.step(number) for number in range(first_step, self.num_steps))
 
-    def rejects(self, sample_ids: list[str] | None = None) -> Iterator[Reject]:
-        """One line a sample that an epoch lists and that cannot be trained on.
-
-        Args:
-            sample_ids: The `sample_id` column of the corpus index; without it the row's number stands for the id.
-        """
-        for row in self.rejected_rows.tolist():
-            reason = REASONS[int(self.trainable.reason[row])]
-            yield Reject(id=sample_ids[row] if sample_ids else f"row {row}", reason=reason, kind="rule")
+    def rejected(self) -> Iterator[tuple[int, str]]:
+        """Row and reason of each sample that an epoch lists and that cannot be trained on."""
+        return ((row, REASONS[int(self.trainable.reason[row])]) for row in self.rejected_rows.tolist())
 
     def _pack(self, number: int) -> PackRef:
         rows = self._rows[self._pack_starts[number] : self._pack_starts[number + 1]]
@@ -134,7 +128,7 @@ class PackPlan:
         places = self.num_steps * self.packs_per_step
         tokens, views = (int(column[rows].sum(dtype=np.int64)) for column in (usable.tokens, usable.real_views))
         by_dataset = np.bincount(self.lengths.dataset[packed.entries], minlength=len(self.dataset_names))
-        listed = np.unique(packed.entries)
+        listed = _distinct(packed.entries)
         reasons = np.bincount(usable.reason[self.rejected_rows], minlength=len(REASONS))
         return PlanStatistics(
             samples=len(rows),
@@ -181,7 +175,7 @@ def make_plan(corpus: CorpusManifest, lengths: Lengths, variant: Variant, config
     trainable = trainable_samples(lengths, variant, corpus.padding, config.packs)
     entries = epoch_entries(corpus, lengths.dataset, config.seed)
     good = trainable.reason[entries] == 0
-    rejected_rows = np.unique(entries[~good])
+    rejected_rows = _distinct(entries[~good])
     entries = entries[good]
     if len(entries) == 0:
         counts = np.bincount(trainable.reason[rejected_rows], minlength=len(REASONS))
@@ -197,7 +191,7 @@ class _Packed:
     """The result of packing."""
 
     entries: np.ndarray
-    """[E] rows of one epoch's list."""
+    """[E] rows of one epoch's list, sorted."""
     rejected_rows: np.ndarray
     rows: np.ndarray
     """[samples shown] rows, pack after pack."""
@@ -265,3 +259,8 @@ def _halved(starts: np.ndarray, num_places: int) -> np.ndarray:
         chosen = divisible[(2 * np.arange(count) + 1) * len(divisible) // (2 * count)]
         starts = np.sort(np.concatenate([starts, starts[chosen] + sizes[chosen] // 2]))
     return starts
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """Sorted rows without repeats."""
+    return rows[np.diff(rows, prepend=-1) > 0]

@@ -1,5 +1,6 @@
 """The loader: the plan's batches whoever reads them, from wherever, and one sentence that names the shard when it cannot."""
 
+import json
 import os
 import shutil
 import threading
@@ -18,7 +19,8 @@ from model.data.lengths import corpus_lengths
 from model.data.loader import open_loader
 from model.data.materialise import PackBatch
 from model.data.plan import make_plan
-from model.data.shards import read_pictures
+from model.data.plan_rejects import PLAN_REJECTS_FILE, write_plan_rejects
+from model.data.shards import read_index, read_pictures
 from model.errors import ConfigError, DataError, StorageError
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.config import load_train_config
@@ -114,6 +116,16 @@ def test_a_run_that_goes_on_reads_the_very_next_pack(local):
     assert all(same(a, b) for one, two in zip(whole[3:], tail, strict=True) for a, b in zip(one, two, strict=True))
 
 
+def test_what_the_plan_leaves_out_is_listed_beside_the_run(local, tmp_path):
+    packs = {"tokens_per_pack": 512, "views_per_pack": 4, "batch_size": 8, "packs_multiple": 4}
+    plan = make_plan(local.corpus, local.plan.lengths, NANO, load_train_config("nano", {"packs": packs}))
+    write_plan_rejects(plan, local.corpus_uri, str(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / PLAN_REJECTS_FILE).read_text().splitlines()]
+    ids = read_index(local.corpus_uri).column("sample_id").to_pylist()
+    assert [(line["id"], line["reason"]) for line in lines] == [(ids[row], reason) for row, reason in plan.rejected()]
+    assert {line["reason"] for line in lines} == {"too many views for a pack"}
+
+
 def our_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("loader", "shard"))]
 
@@ -197,8 +209,10 @@ def _release(fifo: Path) -> None:
 def test_object_storage_gives_the_same_batches_also_when_it_fails_now_and_then(s3, local, tmp_path):
     run = Run(tmp_path, s3.uri("store"))
     expected = local.read()
-    s3.faults.every(10, status=503, matching="shards")
-    for batches in (run.read(workers=2), run.read(workers=2, cache_dir=str(tmp_path / "cache"))):
+    for status in (503, 0, -1):
+        s3.faults.every(10, status=status, matching="shards")
+        batches = run.read(workers=2)
+        assert s3.faults.requests >= 10
         assert all(same(a, b) for one, two in zip(expected, batches, strict=True) for a, b in zip(one, two, strict=True))
 
 
