@@ -73,8 +73,10 @@ class Result(Contract):
     model_digest: str
     predictions_sha256: str
     seconds: float
+    """Spent on answering by the run that finished; one that was resumed answers only what was left."""
     device: str
     questions_per_second: float
+    """Of that run."""
 
 
 class Comparison(Part):

@@ -83,9 +83,18 @@ def evaluate(
         raise DataError(f"benchmark {asked.name}: no question could be asked, for want of pictures; check root and split.")
     predictions_sha256 = log.finish(predictions)
     save_shown(choose_shown([one for one in asked.questions if one.id in run.answered]), uri)
+    result = _result(asked, run, predictions, predictions_sha256, model.digest, mode)
+    # Written last: whoever sees it may trust the predictions and the pictures beside it.
+    storage.write_text(storage.join(uri, RESULT_FILE), result.to_json())
+    return uri, result
+
+
+def _result(
+    asked: QuestionSet, run: _Run, predictions: list[Prediction], predictions_sha256: str, model_digest: str, mode: Mode
+) -> Result:
     chance, group_chance = chance_of(asked.questions, asked.metric, asked.guess)
     fields: dict[str, Any] = figures(predictions, asked.metric)
-    result = Result(
+    return Result(
         name=asked.name,
         benchmark=asked.benchmark,
         metric=asked.metric.words,
@@ -94,16 +103,13 @@ def evaluate(
         group_chance=group_chance,
         rejects=dict(sorted((Counter(asked.rejects) + run.faults).items())),
         benchmark_digest=asked.digest,
-        model_digest=model.digest,
+        model_digest=model_digest,
         predictions_sha256=predictions_sha256,
         seconds=run.seconds,
         device=run.device,
         questions_per_second=run.num_new / run.seconds if run.seconds else 0.0,
         **fields,
     )
-    # Written last: whoever sees it may trust the predictions and the pictures beside it.
-    storage.write_text(storage.join(uri, RESULT_FILE), result.to_json())
-    return uri, result
 
 
 def _answer_rest(

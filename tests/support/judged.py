@@ -1,6 +1,7 @@
 """A tiny exported model and raw benchmark files, for tests of evaluation; the weights are random, the code is the real one."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.build import build_model
@@ -62,6 +63,16 @@ def write_short_answers(root: Path, num_pictures: int = 6, per_picture: int = 5)
             for place in range(per_picture)
         ]
     put(root / "val.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def write_pope(root: Path, rows: Sequence[tuple | str] | None = None) -> Path:
+    """POPE's split random, with the Windows ends of line of the published files; a text is a line as it stands."""
+    rows = rows or [(1, "1.jpg", "Is there a cup in the image?", "yes"), (2, "1.jpg", "Is there a dog in the image?", "no")]
+    fields = ("question_id", "image", "text", "label")
+    lines = [row if isinstance(row, str) else json.dumps(dict(zip(fields, row, strict=True))) for row in rows]
+    put(root / "coco_pope_random.json", "\r\n".join(lines) + "\r\n")
+    put(root / "val2014/1.jpg", picture(64, 48))
     return root
 
 
