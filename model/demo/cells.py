@@ -1,4 +1,4 @@
-"""What an encoder should know about a view: for each cell of its grid, what stands there. The pre-training's answer sheet."""
+"""What an encoder should know about a view, as a whole and for each cell of its grid. The pre-training's answer sheet."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class CellTargets:
-    """Labels of one view's cells, row by row; C cells."""
+class ViewTargets:
+    """Labels of one view: of its C cells, row by row, and of the whole. What has its centre in the view is seen in it."""
 
     kinds: np.ndarray
     """[C] int64: NOTHING, 1 + index in SHAPES, or WORD."""
@@ -29,6 +29,10 @@ class CellTargets:
     """[C, 4] float32: x1, y1, x2, y2 in 0..1 of the view, cut at its edges; NaN where nothing is."""
     letters: np.ndarray
     """[C, WORD_LETTERS] int64: letters of the word at its cell; IGNORED where no word is, or where the view cuts the letter off."""
+    shape_colours: np.ndarray
+    """[SHAPES] int64: 1 + index in COLOURS of the thing of each shape, 0 where the view shows none."""
+    word_letters: np.ndarray
+    """[WORD_LETTERS] int64: letters of the word that the view shows; IGNORED where it shows none."""
 
 
 def view_areas(width: int, height: int, grid: int) -> list[tuple[float, float, float]]:
@@ -39,14 +43,16 @@ def view_areas(width: int, height: int, grid: int) -> list[tuple[float, float, f
     return [(0.0, 0.0, float(side)), *parts]
 
 
-def cell_targets(scene: Scene, area: tuple[float, float, float], cells_per_side: int) -> CellTargets:
+def view_targets(scene: Scene, area: tuple[float, float, float], cells_per_side: int) -> ViewTargets:
     """Labels of a view: a thing belongs to the cell that its centre lies in; of two in one cell the later drawn is named."""
     num_cells = cells_per_side**2
-    targets = CellTargets(
+    targets = ViewTargets(
         kinds=np.zeros(num_cells, np.int64),
         colours=np.zeros(num_cells, np.int64),
         boxes=np.full((num_cells, 4), np.nan, np.float32),
         letters=np.full((num_cells, WORD_LETTERS), IGNORED, np.int64),
+        shape_colours=np.zeros(len(SHAPES), np.int64),
+        word_letters=np.full(WORD_LETTERS, IGNORED, np.int64),
     )
     word = _seen(scene.word.box, area, cells_per_side)
     if word is not None:
@@ -55,12 +61,13 @@ def cell_targets(scene: Scene, area: tuple[float, float, float], cells_per_side:
         for place, letter in enumerate(scene.word.text):
             centre = box[0] + (box[2] - box[0]) * (place + 0.5) / WORD_LETTERS
             if 0 <= centre <= 1:
-                targets.letters[cell, place] = ord(letter) - ord("a")
+                targets.letters[cell, place] = targets.word_letters[place] = ord(letter) - ord("a")
     for thing in scene.things:
         seen = _seen(thing.box, area, cells_per_side)
         if seen is not None:
             cell, box = seen
-            targets.kinds[cell], targets.colours[cell] = 1 + SHAPES.index(thing.shape), 1 + list(COLOURS).index(thing.colour)
+            shape, colour = SHAPES.index(thing.shape), 1 + list(COLOURS).index(thing.colour)
+            targets.kinds[cell], targets.colours[cell], targets.shape_colours[shape] = 1 + shape, colour, colour
             targets.boxes[cell] = np.clip(box, 0, 1)
             targets.letters[cell] = IGNORED
     return targets

@@ -10,7 +10,7 @@ Shapes: V views, C cells of a view, F fused channels.
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.demo.cells import IGNORED, NUM_COLOURS, NUM_KINDS, NUM_LETTERS, cell_targets, view_areas
-from model.demo.scenes import WORD_LETTERS, draw, make_scene
+from model.demo.cells import IGNORED, NUM_COLOURS, NUM_KINDS, NUM_LETTERS, ViewTargets, view_areas, view_targets
+from model.demo.scenes import SHAPES, WORD_LETTERS, draw, make_scene
 from model.errors import TrainError
 from model.sphinx_x.encoders import encode_views, make_convnext, make_dinov2
 from model.sphinx_x.image_processing_sphinx_x import cut_views
@@ -32,8 +32,9 @@ from model.variants import Variant
 HALVES = 2
 _DECAY_FRACTION = 0.4
 _WARMUP_STEPS = 30
-_EMPTY_CELL_WEIGHT = 0.15
+_EMPTY_WEIGHT = 0.15
 _BOX_WEIGHT = 8.0
+_STEPS_PER_MESSAGE = 20
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Examples(NamedTuple):
     """[V, C, 4], NaN where nothing stands."""
     letters: Tensor
     """[V, C, WORD_LETTERS]."""
+    shape_colours: Tensor
+    """[V, SHAPES]."""
+    word_letters: Tensor
+    """[V, WORD_LETTERS]."""
     first_views: Tensor
     """[scenes + 1]: where each scene's views begin."""
 
@@ -73,25 +78,45 @@ class Encoders(nn.Module):
         self.vit = make_dinov2(variant.vit.name, variant.geometry.vit_px, dict(variant.vit.arguments))
 
 
-class CellHeads(nn.Module):
-    """Linear read-outs of a cell's features."""
+class Heads(nn.Module):
+    """Linear read-outs of the features of a view's cells, and of its first token for the view as a whole."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.widths = (NUM_KINDS, NUM_COLOURS, 4, WORD_LETTERS * NUM_LETTERS)
-        self.read = nn.Linear(channels, sum(self.widths))
+        self.cell_widths = (NUM_KINDS, NUM_COLOURS, 4, WORD_LETTERS * NUM_LETTERS)
+        self.view_widths = (len(SHAPES) * NUM_COLOURS, WORD_LETTERS * NUM_LETTERS)
+        self.cell = nn.Linear(channels, sum(self.cell_widths))
+        self.view = nn.Linear(channels, sum(self.view_widths))
 
-    def loss(self, cells: Tensor, examples: Examples) -> Tensor:
-        """Sum of the four tasks' mean losses; cells [V, C, F]."""
-        kinds, colours, boxes, letters = self.read(cells).split(self.widths, dim=-1)
+    def read(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Features [V, 1 + C, F] to kinds, colours, boxes, letters of cells, and colours by shape, letters of views."""
+        kinds, colours, boxes, letters = self.cell(features[:, 1:]).split(self.cell_widths, dim=-1)
+        shape_colours, word_letters = self.view(features[:, 0]).split(self.view_widths, dim=-1)
+        by_letter = (WORD_LETTERS, NUM_LETTERS)
+        by_shape = shape_colours.unflatten(-1, (len(SHAPES), NUM_COLOURS))
+        return kinds, colours, boxes, letters.unflatten(-1, by_letter), by_shape, word_letters.unflatten(-1, by_letter)
+
+    def loss(self, features: Tensor, examples: Examples) -> Tensor:
+        """Sum of the tasks' mean losses."""
+        kinds, colours, boxes, letters, shape_colours, word_letters = self.read(features)
         something = examples.kinds > 0
-        read = examples.letters != IGNORED
-        loss = F.cross_entropy(kinds.flatten(0, 1), examples.kinds.flatten(), _weights(NUM_KINDS))
-        loss = loss + F.cross_entropy(colours.flatten(0, 1), examples.colours.flatten(), _weights(NUM_COLOURS))
-        loss = loss + _BOX_WEIGHT * F.smooth_l1_loss(boxes[something], examples.boxes[something], beta=0.05)
-        if bool(read.any()):
-            loss = loss + F.cross_entropy(letters.unflatten(-1, (WORD_LETTERS, NUM_LETTERS))[read], examples.letters[read])
-        return loss
+        return (
+            _mean_loss(kinds, examples.kinds, _EMPTY_WEIGHT)
+            + _mean_loss(colours, examples.colours, _EMPTY_WEIGHT)
+            + _BOX_WEIGHT * F.smooth_l1_loss(boxes[something], examples.boxes[something], beta=0.05)
+            + _mean_loss(letters, examples.letters)
+            + _mean_loss(shape_colours, examples.shape_colours, _EMPTY_WEIGHT)
+            + _mean_loss(word_letters, examples.word_letters)
+        )
+
+
+def _mean_loss(logits: Tensor, labels: Tensor, weight_of_zero: float = 1.0) -> Tensor:
+    """Mean cross-entropy over labels that count, 0 where none does; class 0 is the most frequent and may count less."""
+    weights = torch.ones(logits.shape[-1])
+    weights[0] = weight_of_zero
+    losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), weights, ignore_index=IGNORED, reduction="sum")
+    counted = labels[labels != IGNORED]
+    return losses / weights[counted].sum().clamp(min=1)
 
 
 def pretrain_encoders(
@@ -164,7 +189,7 @@ def _work(
         )
     torch.manual_seed(seed)
     encoders = Encoders(variant)
-    heads = CellHeads(variant.fused_channels)
+    heads = Heads(variant.fused_channels)
     parameters = [*encoders.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.98))
     halves = [half for half in range(HALVES) if half % processes == rank]
@@ -173,18 +198,19 @@ def _work(
     encode = inspect.unwrap(encode_views)  # the function itself, below its no_grad
     for step in range(settings.steps):
         chosen = order.integers(0, settings.scenes // HALVES, (HALVES, settings.batch_scenes // HALVES))
+        shares = order.random(chosen.shape)
         optimizer.zero_grad()
         for half, drawn in zip(halves, examples, strict=True):
-            batch = select(drawn, torch.from_numpy(chosen[half]))
+            batch = select(drawn, chosen[half], shares[half])
             features = encode(encoders.conv, encoders.vit, batch.conv_views, batch.vit_views)
-            (heads.loss(features[:, 1:], batch) / HALVES).backward()
+            (heads.loss(features, batch) / HALVES).backward()
         if processes > 1:
             _sum_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _rate(step, settings.steps)
         optimizer.step()
-        if rank == 0 and (step + 1) % 20 == 0:
+        if rank == 0 and ((step + 1) % _STEPS_PER_MESSAGE == 0 or step + 1 == settings.steps):
             writer.send(step + 1)
         if os.getppid() != parent:
             return
@@ -197,37 +223,33 @@ def _work(
 def draw_examples(variant: Variant, scene_seed: int, indices: range) -> Examples:
     """Draw scenes, cut them into views and label the cells of each real view."""
     geometry = variant.geometry
-    parts: list[list[np.ndarray]] = [[] for _ in range(6)]
+    labels = [field.name for field in fields(ViewTargets)]
+    parts: list[list[np.ndarray]] = [[] for _ in ("conv", "vit", *labels)]
     first_views = [0]
     for index in indices:
         scene = make_scene(scene_seed, index)
         views = cut_views(draw(scene), geometry.grid, geometry.conv_px, geometry.vit_px)
         areas = view_areas(scene.width, scene.height, geometry.grid)
         kept = [area for area, keep in zip(areas, views.kept, strict=True) if keep]
-        targets = [cell_targets(scene, area, geometry.cells_per_side) for area in kept]
-        rows = (
-            views.conv,
-            views.vit,
-            *(np.stack([getattr(target, name) for target in targets]) for name in ("kinds", "colours", "boxes", "letters")),
-        )
+        targets = [view_targets(scene, area, geometry.cells_per_side) for area in kept]
+        rows = (views.conv, views.vit, *(np.stack([getattr(target, name) for target in targets]) for name in labels))
         for part, row in zip(parts, rows, strict=True):
             part.append(row)
         first_views.append(first_views[-1] + len(kept))
     return Examples(*(torch.from_numpy(np.concatenate(part)) for part in parts), torch.tensor(first_views))
 
 
-def select(examples: Examples, scenes: Tensor) -> Examples:
-    """The views of some scenes."""
+def select(examples: Examples, scenes: np.ndarray, shares: np.ndarray) -> Examples:
+    """Of each scene the global view and, where there are sub-images, one of them.
+
+    Args:
+        scenes: numbers of scenes.
+        shares: for each, in 0..1: which of its sub-images.
+    """
     starts, ends = examples.first_views[scenes], examples.first_views[scenes + 1]
-    rows = torch.cat([torch.arange(int(start), int(end)) for start, end in zip(starts, ends, strict=True)])
+    parts = starts + 1 + (torch.from_numpy(shares) * (ends - starts - 1)).long()
+    rows = torch.cat([starts, parts[parts < ends]])
     return Examples(*(tensor[rows] for tensor in examples[:-1]), examples.first_views)
-
-
-def _weights(classes: int) -> Tensor:
-    """Most cells are empty: their loss counts less."""
-    weights = torch.ones(classes)
-    weights[0] = _EMPTY_CELL_WEIGHT
-    return weights
 
 
 def _rate(step: int, steps: int) -> float:
