@@ -120,7 +120,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _rank_main(rank: int, num_ranks: int, port: int, folder: str, function: Callable[..., Any], arguments: tuple) -> None:
+def _rank_main(
+    rank: int,
+    num_ranks: int,
+    port: int,
+    environment: dict[str, str],
+    folder: str,
+    function: Callable[..., Any],
+    arguments: tuple,
+) -> None:
+    os.environ.update(environment)  # the server that this process was forked from has that of the first test
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(num_ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
