@@ -133,9 +133,7 @@ class Board:
             self.training_log = LineReader(path) if path else None
         if not self.console.is_terminal and line.state in ("done", "failed"):
             said = line.message if line.state == "failed" else line.note
-            self.console.print(
-                f"{line.state:7} {line.task} {line.item} ({line.seconds:.1f} s) {said}".strip(), highlight=False, soft_wrap=True
-            )
+            self._say(f"{line.state:7} {line.task} {line.item} ({line.seconds:.1f} s) {said}".strip())
 
     def _line(self, task: str, item: str) -> TaskLine:
         for line in self.lines:
@@ -153,7 +151,10 @@ class Board:
     def _say_training(self) -> None:
         if time.time() - self._last_training_line > TRAINING_LINE_SECONDS:
             self._last_training_line = time.time()
-            self.console.print(f"        train {self._training_words()}", highlight=False, markup=False, soft_wrap=True)
+            self._say(f"        train {self._training_words()}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _training_words(self) -> str:
         row = self.training

@@ -55,6 +55,11 @@ def tell(task: str, item: str, state: str, **more: str | bool) -> None:
         file.write(line.encode() + b"\n")
 
 
+def runs_here() -> bool:
+    """Whether the command line runs the DAG on this machine; on a cluster, training runs elsewhere than its tasks."""
+    return RUNNER_PID in os.environ
+
+
 def run_id(kubeflow_run_id: str) -> str:
     """The pipeline run's identity: Kubeflow's, or the command line's."""
     return os.environ.get(RUN_ID) or kubeflow_run_id

@@ -45,13 +45,13 @@ def validate(
         model_name: Name in the registry; empty for the recipe's.
         summary: What the run will do, for people.
     """
-    from components.shared.task import running
+    from components.shared.task import running, runs_here
 
     with running("validate"):
         from components.validate import logic
 
         checked = logic.check(
-            recipe_uri, store_uri, base_uri, variant, overrides, num_nodes, processes_per_node, mode, model_name
+            recipe_uri, store_uri, base_uri, variant, overrides, num_nodes, processes_per_node, mode, model_name, runs_here()
         )
         with open(summary.path, "w") as file:
             file.write(checked.summary)

@@ -1,6 +1,6 @@
 """What can be known to be wrong before anything long starts; no torch, a few seconds."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import yaml
 
@@ -10,10 +10,14 @@ from components.validate.summary import markdown
 from model import storage
 from model.contracts.recipe import Recipe
 from model.data.sources import check_dataset
-from model.errors import ConfigError
+from model.errors import ConfigError, FitError
 from model.evaluate.benchmarks import check_benchmark
+from model.evaluate.runner import Mode
 from model.recipes import load_recipe
 from model.train.config import TrainConfig, load_train_config
+from model.train.estimate import fits
+from model.train.machine import this_machine
+from model.variants import variant_named
 from model.weights import read_base
 
 
@@ -45,14 +49,18 @@ def check(
     processes_per_node: int,
     mode: str,
     model_name: str,
+    here: bool,
 ) -> Checked:
     """Check everything in the order in which a person would correct it.
+
+    Args:
+        here: Whether training will run on this very machine, whose memory then bounds it.
 
     Raises:
         SphinxError: the first thing that is wrong: what, where, the remedy.
     """
     recipe = check_recipe(recipe_uri, mode, model_name)
-    config = check_training(variant, overrides, num_nodes, processes_per_node)
+    config = check_training(variant, overrides, num_nodes, processes_per_node, here)
     base = read_base(base_uri)
     check_places(store_uri)
     outputs = Outputs(
@@ -72,6 +80,8 @@ def check(
 
 def check_recipe(recipe_uri: str, mode: str = "official", model_name: str = "") -> Recipe:
     """Read a recipe and look at every raw dataset and every benchmark that it names."""
+    if mode not in get_args(Mode):
+        raise ConfigError(f"there is no evaluation mode '{mode}'; choose one of {', '.join(get_args(Mode))}.")
     recipe = load_recipe(recipe_uri)
     if model_name:
         recipe = Recipe.from_fields({**recipe.model_dump(), "model_name": model_name}, "the model name given to this run")
@@ -88,8 +98,8 @@ def check_places(store_uri: str) -> None:
     check_reachable()
 
 
-def check_training(variant: str, overrides: str, num_nodes: int, processes_per_node: int) -> TrainConfig:
-    """Resolve the training options and hold them against the number of processes."""
+def check_training(variant: str, overrides: str, num_nodes: int, processes_per_node: int, here: bool) -> TrainConfig:
+    """Resolve the training options and hold them against the number of processes and the machine."""
     try:
         fields = yaml.safe_load(overrides or "{}")
     except yaml.YAMLError as error:
@@ -105,4 +115,6 @@ def check_training(variant: str, overrides: str, num_nodes: int, processes_per_n
             f"{ranks} processes cannot share packs_multiple={config.packs.packs_multiple} packs evenly; choose a number of "
             "processes that divides it, or set packs.packs_multiple to a multiple of it."
         )
+    if here and (problem := fits(variant_named(variant), config, this_machine(processes_per_node))) is not None:
+        raise FitError(problem)
     return config

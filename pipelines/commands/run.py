@@ -57,7 +57,7 @@ def run(
     use_mlflow_of(workspace)
     # The DAG's first task checks all of this, too; here it fails before nano's base is made.
     found = logic.check_recipe(recipe, mode, name)
-    logic.check_training(variant, yaml.safe_dump(overrides), 1, processes)
+    logic.check_training(variant, yaml.safe_dump(overrides), 1, processes, here=True)
     logic.check_places(place)
     base_uri = base_for(variant, base, place, console)
     arguments = local_arguments(recipe, place, base_uri, variant, overrides, processes, mode, promote, name)

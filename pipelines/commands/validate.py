@@ -41,5 +41,5 @@ def validate(
 
     use_mlflow_of(workspace)
     overrides = yaml.safe_dump(overrides_of(settings)) if settings else ""
-    checked = logic.check(recipe, store_of(workspace), base, variant, overrides, 1, processes, mode, name)
+    checked = logic.check(recipe, store_of(workspace), base, variant, overrides, 1, processes, mode, name, here=True)
     Console().print(Markdown(checked.summary))

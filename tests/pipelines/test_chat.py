@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from components.shared import registry
 from pipelines.cli import app
+from pipelines.commands.chat import printable
 from tests.support.raw_layouts import picture
 
 WITHOUT = """
@@ -64,7 +65,7 @@ from pipelines.cli import app
 app()
 """
 )
-NOT_IN_CHAT = "kfp,deepspeed,kubernetes,moto,pytest,hypothesis,fitz,pyarrow,tokenizers_absent"
+NOT_IN_CHAT = "kfp,deepspeed,kubernetes,moto,pytest,hypothesis,fitz,pyarrow"
 
 
 @pytest.fixture
@@ -166,3 +167,7 @@ def test_what_is_wrong_is_said_in_one_sentence(champion, arguments, sentence):
     assert done.output.startswith("sphinx-x: ")
     assert sentence in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+def test_what_a_model_says_cannot_steer_the_terminal():
+    assert printable("a\x1b]0;title\x07 cat\n\ton \x9b31m a mat – é 猫") == "a]0;title cat\n\ton 31m a mat – é 猫"
