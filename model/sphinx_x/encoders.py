@@ -1,4 +1,4 @@
-"""The two frozen encoders and their fusion: views in bytes to language tokens ("mixture of visual experts", paper section 3.1).
+"""The two frozen encoders and their fusion: views in bytes to language tokens ("mixture of visual experts", paper, section 3).
 
 Shapes: V views, P tokens per view without tags (cells² + 1), C fused channels, D language width.
 """

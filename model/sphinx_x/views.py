@@ -1,7 +1,7 @@
 """Which views of a picture hold pixels, and how many language positions that costs. Pure arithmetic on sizes.
 
 A picture lies in a square as wide as its longest edge, is seen once as a whole and once cut into grid x grid sub-images. A
-sub-image that lies wholly in the padding is never encoded: one learnable skip token stands in its place (paper, section 3.2).
+sub-image that lies wholly in the padding is never encoded: one learnable skip token stands in its place (paper, section 3).
 """
 
 VIEW_ID, SKIP_ID = -1, -2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.train.config import TrainConfig
     from model.train.estimate import Estimate
     from model.train.machine import Machine
-    from model.train.workload import Workload
+    from model.train.workload import Mixture, Workload
     from model.variants import Variant
 
 PAPER_SAMPLES = 15_300_000
@@ -112,13 +112,12 @@ def _divisible(config: "TrainConfig", ranks: int) -> tuple["TrainConfig", list[s
 
 
 def _workload(
-    recipe_uri: str, size: "Variant", config: "TrainConfig", base: str, store: str, samples: int | None, mixture: object
+    recipe_uri: str, size: "Variant", config: "TrainConfig", base: str, store: str, samples: int | None, mixture: "Mixture"
 ) -> tuple["Workload", list[str]]:
     """The best knowledge there is: the unified corpus, the raw files, or assumptions."""
     from model.recipes import load_recipe
-    from model.train.workload import Mixture, assumed_shapes, drawn_workload
+    from model.train.workload import assumed_shapes, drawn_workload
 
-    assert isinstance(mixture, Mixture)
     if recipe_uri:
         recipe = load_recipe(recipe_uri)
         if samples is None and (known := _exact(recipe, size, config, base, store)) is not None:
