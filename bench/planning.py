@@ -4,7 +4,9 @@ The samples are drawn: half text only, half with one picture of a size that is c
 log-normal. Prints one line a figure. `python bench/planning.py [millions of samples]`
 """
 
+import gc
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model.contracts.corpus import CorpusDataset, CorpusManifest, DatasetManifest
 from model.data.deal import deal
 from model.data.flops import pack_flops
-from model.data.lengths import Lengths
+from model.data.lengths import Lengths, read_lengths, write_lengths
 from model.data.plan import make_plan
 from model.train.config import load_train_config
 from model.variants import variant_named
@@ -67,15 +69,21 @@ def main() -> None:
     millions = float(sys.argv[1]) if len(sys.argv) > 1 else 15.3
     variant, config = variant_named("tiny"), load_train_config("tiny")
     num_samples = round(millions * 1e6)
-    lengths = synthetic_lengths(num_samples, seed=0)
-    columns_gb = sum(value.nbytes for value in vars(lengths).values() if isinstance(value, np.ndarray)) / 1e9
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of drawing
-    started, started_cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"{folder}/lengths.parquet"
+        write_lengths(synthetic_lengths(num_samples, seed=0), uri)
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of drawing
+        started, started_cpu = time.perf_counter(), time.process_time()
+        lengths = read_lengths(uri, "drawn")
     plan = make_plan(corpus_of(num_samples), lengths, variant, config)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
     statistics = plan.statistics
-    print(f"planning {millions:g} million samples: {cpu_seconds:.1f} s of one core, {seconds:.1f} s by the clock")
-    print(f"length columns: {columns_gb:.2f} GB; peak memory of the process while planning: {_peak_gb():.2f} GB")
+    columns_gb = sum(value.nbytes for value in vars(lengths).values() if isinstance(value, np.ndarray)) / 1e9
+    print(
+        f"reading lengths and planning {millions:g} million samples: {cpu_seconds:.1f} s of one core, {seconds:.1f} s by the clock"
+    )
+    print(f"length columns: {columns_gb:.2f} GB; peak memory of the process meanwhile: {_peak_gb():.2f} GB")
     print(f"{plan.num_steps} steps of {plan.packs_per_step} packs, {statistics.samples_per_step:.2f} samples a step")
     print(f"fill: {statistics.pack_fill_tokens:.4f} of tokens, {statistics.pack_fill_views:.4f} of views; ", end="")
     print(f"{statistics.empty_packs} empty packs; {statistics.cut_samples} samples cut; rejected: {statistics.rejected}")

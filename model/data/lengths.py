@@ -111,10 +111,10 @@ def corpus_lengths(corpus_uri: str, base_uri: str, store_uri: str, progress: Pro
     if not storage.exists(uri):
         with tempfile.TemporaryDirectory(prefix="sphinx-x-lengths-") as folder:
             (Path(folder) / TOKENIZER_FILE).write_bytes(tokenizer)
-            table = _count(corpus, corpus_uri, str(Path(folder) / TOKENIZER_FILE), progress or (lambda done, total: None))
-            pq.write_table(table, Path(folder) / "lengths.parquet", compression="zstd")
-            storage.upload_file(Path(folder) / "lengths.parquet", uri)
-    return _read(uri, digest)
+            path = str(Path(folder) / TOKENIZER_FILE)
+            counted = _count(corpus, corpus_uri, path, digest, progress or (lambda done, total: None))
+        write_lengths(counted, uri)
+    return read_lengths(uri, digest)
 
 
 def lengths_digest(corpus: CorpusManifest, tokenizer_sha256: str) -> str:
@@ -140,37 +140,63 @@ def open_pieces(base_uri: str) -> Pieces:
             raise DataError(f"{uri} is no SentencePiece model; make the base directory again.") from error
 
 
-def _count(corpus: CorpusManifest, corpus_uri: str, tokenizer: str, progress: Progress) -> pa.Table:
+def _count(corpus: CorpusManifest, corpus_uri: str, tokenizer: str, digest: str, progress: Progress) -> Lengths:
     index = read_index(corpus_uri).drop_columns(["sample_id"])
     if index.num_rows == 0:
         raise DataError(f"the corpus {corpus_uri} has no sample; look into its rejects.jsonl.")
     columns = {name: index.column(name).combine_chunks().to_numpy() for name in ("dataset", "shard", "offset", "bytes")}
-    chars = sum(_list_sums(index.column(name)) for name in ("question_chars", "answer_chars"))
+    chars = np.zeros(index.num_rows, np.int64)
+    for name in ("question_chars", "answer_chars"):
+        starts, values = _flat(index.column(name).combine_chunks())
+        totals = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+        chars += totals[starts[1:]] - totals[starts[:-1]]
     uris = [[storage.join(one.uri, shard.file) for shard in one.manifest.shards] for one in corpus.datasets]
-    counts = count_shards(uris, columns, np.asarray(chars), tokenizer, os.cpu_count() or 1, progress)
+    counts = count_shards(uris, columns, chars, tokenizer, os.cpu_count() or 1, progress)
     tasks = index.column("task").unify_dictionaries().combine_chunks()
-    names = {b"tasks": "\n".join(tasks.dictionary.to_pylist()).encode()}
-    arrays = {
-        **{name: pa.array(columns[name]) for name in ("dataset", "shard", "offset", "bytes")},
-        "task": tasks.indices.cast(pa.int16()),
-        **{name: index.column(name) for name in ("picture_widths", "picture_heights")},
-        "turn_ends": pa.ListArray.from_arrays(counts.turn_starts, counts.turn_ends),
-        "turn_supervised": pa.ListArray.from_arrays(counts.turn_starts, counts.turn_supervised),
-    }
-    return pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA.with_metadata(names))
+    picture_starts, picture_widths = _flat(index.column("picture_widths").combine_chunks())
+    return Lengths(
+        digest=digest,
+        tasks=tuple(tasks.dictionary.to_pylist()),
+        task=tasks.indices.to_numpy().astype(np.int16),
+        picture_starts=picture_starts,
+        picture_widths=picture_widths,
+        picture_heights=_flat(index.column("picture_heights").combine_chunks())[1],
+        **columns,
+        **vars(counts),
+    )
 
 
-def _read(uri: str, digest: str) -> Lengths:
+def write_lengths(lengths: Lengths, uri: str) -> None:
+    """Write the columns as one parquet file; a reader never sees half of it."""
+    starts = {"picture_widths": lengths.picture_starts, "picture_heights": lengths.picture_starts,
+              "turn_ends": lengths.turn_starts, "turn_supervised": lengths.turn_starts}  # fmt: skip
+    columns = [
+        pa.ListArray.from_arrays(starts[name], getattr(lengths, name)) if name in starts else pa.array(getattr(lengths, name))
+        for name in _SCHEMA.names
+    ]
+    table = pa.table(columns, schema=_SCHEMA.with_metadata({b"tasks": "\n".join(lengths.tasks).encode()}))
+    with tempfile.TemporaryDirectory(prefix="sphinx-x-lengths-") as folder:
+        pq.write_table(table, Path(folder) / "lengths.parquet", compression="zstd")
+        storage.upload_file(Path(folder) / "lengths.parquet", uri)
+
+
+def read_lengths(uri: str, digest: str) -> Lengths:
+    """Read what `write_lengths` wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     try:
         path = storage.local_path(uri)
-        # A local file is read column by column; from object storage it comes whole.
-        table = pq.read_table(path if path is not None else pa.BufferReader(storage.read_bytes(uri)))
-        tasks = tuple((table.schema.metadata or {})[b"tasks"].decode().split("\n"))
+        file = pq.ParquetFile(path if path is not None else pa.BufferReader(storage.read_bytes(uri)))
+        tasks = tuple((file.schema_arrow.metadata or {})[b"tasks"].decode().split("\n"))
         columns: dict[str, Any] = {}
         for field in _SCHEMA:
-            column = table.column(field.name).combine_chunks().cast(field.type)
+            # One at a time, so that what Arrow needs on the way is never more than a column.
+            column = file.read([field.name], use_threads=False).column(0).combine_chunks().cast(field.type)
             columns[field.name] = _flat(column) if pa.types.is_list(field.type) else column.to_numpy()
-            table = table.drop_columns([field.name])
+            del column
+            pa.default_memory_pool().release_unused()
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise DataError(f"{uri} is damaged ({str(error)[:120]}); delete it and run again.") from error
     picture_starts, picture_widths = columns.pop("picture_widths")
@@ -192,10 +218,3 @@ def _flat(column: Any) -> tuple[np.ndarray, np.ndarray]:
     """Starts and values of a list column."""
     starts = column.offsets.to_numpy()
     return starts - starts[0], column.flatten().to_numpy()
-
-
-def _list_sums(column: pa.ChunkedArray) -> np.ndarray:
-    """Sum of each row's list."""
-    starts, values = _flat(column.combine_chunks())
-    totals = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return totals[starts[1:]] - totals[starts[:-1]]
