@@ -122,7 +122,7 @@ def find_version(client: "MlflowClient", name: str, tags: dict[str, str]) -> tup
     if not found:
         return None, ""
     first = min(found, key=lambda version: int(version.version))
-    return str(first.version), first.source.removeprefix("models:/")
+    return str(first.version), (first.source or "").removeprefix("models:/")
 
 
 def log_model(

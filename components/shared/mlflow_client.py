@@ -141,7 +141,7 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     (r"\b401\b|UNAUTHENTICATED|Unauthorized", "does not accept the credentials; set MLFLOW_TRACKING_USERNAME and "
                                               "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
     (r"\b403\b|PERMISSION_DENIED|Permission denied", "refuses this user; ask its owner for permission on the experiment and the model"),
-    (r"sqlalchemy|alembic", "is a local database, which needs the whole of MLflow; run: pip install 'sphinx-x[tracking]', or set "
+    (r"sqlalchemy|alembic|unsupported URI .sqlite", "is a local database, which needs the whole of MLflow; run: pip install 'sphinx-x[tracking]', or set "
                             "MLFLOW_TRACKING_URI to a server"),
     (r"No module named 'mlflow'", "needs a package that is not installed; run: pip install 'sphinx-x[registry]'"),
     (r"No space left|disk is full", "has no space left for files; free some and run again"),

@@ -60,7 +60,7 @@ def chat(
             converse(talker, image or [], Console())
             return
         for piece in talker.ask(question):
-            print(piece, end="", flush=True)
+            print(printable(piece) if sys.stdout.isatty() else piece, end="", flush=True)
         print()
 
 
@@ -159,10 +159,15 @@ def converse(talker: Talker, files: list[str], console: "Console") -> None:
             _answer(talker, line, console)
 
 
+def printable(text: str) -> str:
+    """Without control characters: a model repeats what it reads in a picture, and a terminal would obey it."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
+
 def _answer(talker: Talker, question: str, console: "Console") -> None:
     try:
         for piece in talker.ask(question):
-            console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(piece), end="", markup=False, highlight=False, soft_wrap=True)
     except KeyboardInterrupt:  # enough of this answer; it is left out of the conversation
         console.print(" [dim](stopped)[/dim]", end="")
     console.print()
@@ -172,6 +177,6 @@ def _change_pictures(talker: Talker, files: str, console: "Console") -> None:
     try:
         named = shlex.split(files)
         talker.look_at([read_picture(file) for file in named])
-        console.print(f"[dim]{len(named)} pictures[/dim]" if len(named) != 1 else f"[dim]looking at {named[0]}[/dim]")
+        console.print(f"looking at {', '.join(named) or 'no picture'}", style="dim", markup=False, highlight=False)
     except (SphinxError, ValueError) as error:
         console.print(str(error), style="red", markup=False, highlight=False)

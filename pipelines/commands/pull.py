@@ -1,9 +1,12 @@
 """`sphinx-x pull`: a registered model as a folder on this machine. Needs the extra `registry` alone; no torch is imported."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from components.shared.registry import Progress
 
 
 def pull(
@@ -45,17 +48,25 @@ class copy_bar:
     """A bar on stderr over the bytes of a copy; yields the callback that `components.shared.registry` calls."""
 
     def __init__(self, what: str):
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+        )
         console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar = progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(what, total=None)
 
-    def __enter__(self):
-        self._bar.start()
-        return lambda path, done, total: self._bar.update(self._task, completed=done, total=total)
+    def __enter__(self) -> "Progress":
+        return self._show
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
+
+    def _show(self, path: str, done: int, total: int) -> None:
+        self._bar.start()  # at the first file: where there is nothing to copy, there is nothing to see
+        self._bar.update(self._task, completed=done, total=total)
