@@ -8,8 +8,7 @@ stay in the store. Tasks recognise their own finished work there, so Kubeflow's 
 still has it, is off.
 """
 
-# A decorated component takes its inputs alone: kfp fills outputs and the final status, which a type checker cannot know.
-# pyright: reportCallIssue=false, reportArgumentType=false
+from typing import Any
 
 from kfp import dsl
 
@@ -34,9 +33,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Parameters with a closed set of values: Kubeflow shows them as dropdowns and refuses any other value."""
 
 
-def _uncached(task: dsl.PipelineTask, display_name: str) -> dsl.PipelineTask:
-    """A task's name in the Kubeflow graph; it is always asked, since only the store knows what is finished."""
-    return task.set_caching_options(False).set_display_name(display_name)
+def _step(component: Any, display_name: str, **inputs: Any) -> Any:
+    """A task with its name in the Kubeflow graph; it is always asked, since only the store knows what is finished."""
+    return component(**inputs).set_caching_options(False).set_display_name(display_name)
 
 
 @dsl.pipeline(
@@ -75,69 +74,57 @@ def train_pipeline(
         register_model_name: Name in the registry; empty for the recipe's, or sphinx-x-<variant>.
     """
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    finished = _uncached(finish(run_id=run_id), "record how it ended")
+    ranks = {"num_nodes": train_num_nodes, "processes_per_node": train_processes_per_node}
+    finished = _step(finish, "finish: record how it ended", run_id=run_id)
     with dsl.ExitHandler(finished, name="data to model"):
-        checked = validate(
+        checked = _step(
+            validate,
+            "validate: check everything first",
             recipe_uri=data_recipe_uri,
             store_uri=data_store_uri,
             base_uri=train_base_uri,
             variant=train_variant,
             overrides=train_overrides,
-            num_nodes=train_num_nodes,
-            processes_per_node=train_processes_per_node,
             mode=eval_mode,
             model_name=register_model_name,
+            **ranks,
         )
-        _uncached(checked, "validate: check everything first")
-        recipe_json, registered_name = checked.outputs["recipe_json"], checked.outputs["registered_name"]
+        data = {"recipe_json": checked.outputs["recipe_json"], "store_uri": data_store_uri}
 
         with dsl.ParallelFor(checked.outputs["dataset_names"], name="datasets") as dataset:
-            unified = unify(recipe_json=recipe_json, dataset=dataset, store_uri=data_store_uri)
-            _uncached(unified, "unify: raw files to shards")
-        merged = merge(recipe_json=recipe_json, dataset_uris=dsl.Collected(unified.outputs["Output"]), store_uri=data_store_uri)
-        _uncached(merged, "merge: one corpus")
+            unified = _step(unify, "unify: raw files to shards", dataset=dataset, **data)
+        merged = _step(merge, "merge: one corpus", dataset_uris=dsl.Collected(unified.outputs["Output"]), **data)
 
-        trained = train(
+        trained = _step(
+            train,
+            "train: corpus and base to model",
             corpus_uri=merged.outputs["Output"],
             base_uri=train_base_uri,
             base_digest=checked.outputs["base_digest"],
             store_uri=data_store_uri,
             train_config_json=checked.outputs["train_config_json"],
-            num_nodes=train_num_nodes,
-            processes_per_node=train_processes_per_node,
             run_id=run_id,
+            **ranks,
         )
-        _uncached(trained, "train: corpus and base to model")
         model_uri = trained.outputs["model_uri"]
 
         with dsl.ParallelFor(checked.outputs["benchmark_names"], name="benchmarks") as benchmark:
-            judged = evaluate(
-                recipe_json=recipe_json, benchmark=benchmark, model_uri=model_uri, store_uri=data_store_uri, mode=eval_mode
+            judged = _step(
+                evaluate, "evaluate: questions to scores", benchmark=benchmark, model_uri=model_uri, mode=eval_mode, **data
             )
-            _uncached(judged, "evaluate: questions to scores")
-        reported = report(
-            recipe_json=recipe_json,
-            corpus_uri=merged.outputs["Output"],
-            model_uri=model_uri,
-            run_uri=trained.outputs["run_uri"],
-            result_uris=dsl.Collected(judged.outputs["Output"]),
-            registered_name=registered_name,
-            promote=register_promote,
-            run_id=run_id,
-        )
-        _uncached(reported, "report: page and gate")
 
-        registered = register(
-            recipe_json=recipe_json,
-            corpus_uri=merged.outputs["Output"],
-            model_uri=model_uri,
-            run_uri=trained.outputs["run_uri"],
-            result_uris=dsl.Collected(judged.outputs["Output"]),
-            decision_json=reported.outputs["decision_json"],
-            registered_name=registered_name,
-            run_id=run_id,
-            page=reported.outputs["page"],
-        )
-        _uncached(registered, "register: candidate in MLflow")
+        candidate = {
+            "recipe_json": checked.outputs["recipe_json"],
+            "corpus_uri": merged.outputs["Output"],
+            "model_uri": model_uri,
+            "run_uri": trained.outputs["run_uri"],
+            "result_uris": dsl.Collected(judged.outputs["Output"]),
+            "registered_name": checked.outputs["registered_name"],
+            "run_id": run_id,
+        }
+        reported = _step(report, "report: page and gate", promote=register_promote, **candidate)
+        decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
+        registered = _step(register, "register: candidate in MLflow", **candidate, **decided)
         with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
-            _uncached(promote(registered_name=registered_name, version=registered.outputs["Output"]), "promote: champion")
+            version = registered.outputs["Output"]
+            _step(promote, "promote: champion", registered_name=checked.outputs["registered_name"], version=version)
