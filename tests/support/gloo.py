@@ -36,7 +36,9 @@ class GlooRun:
         port = free_port()
         self.processes = [
             context.Process(
-                target=_rank_main, args=(rank, num_ranks, port, self._folder.name, function, arguments), daemon=True
+                target=_rank_main,
+                args=(rank, num_ranks, port, dict(os.environ), self._folder.name, function, arguments),
+                daemon=True,
             )
             for rank in range(num_ranks)
         ]
