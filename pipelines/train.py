@@ -118,13 +118,14 @@ def train_pipeline(
             "corpus_uri": merged.outputs["Output"],
             "model_uri": model_uri,
             "run_uri": trained.outputs["run_uri"],
-            "result_uris": dsl.Collected(judged.outputs["Output"]),
             "registered_name": checked.outputs["registered_name"],
             "run_id": run_id,
         }
-        reported = _step(report, "report: page and gate", promote=register_promote, **candidate)
+        # The compiler takes a Collected apart: each consumer needs one of its own.
+        results = [dsl.Collected(judged.outputs["Output"]) for _ in range(2)]
+        reported = _step(report, "report: page and gate", promote=register_promote, result_uris=results[0], **candidate)
         decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
-        registered = _step(register, "register: candidate in MLflow", **candidate, **decided)
+        registered = _step(register, "register: candidate in MLflow", result_uris=results[1], **candidate, **decided)
         with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
             version = registered.outputs["Output"]
             _step(promote, "promote: champion", registered_name=checked.outputs["registered_name"], version=version)
