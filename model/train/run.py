@@ -14,6 +14,7 @@ from model.contracts.corpus import CorpusManifest
 from model.data.deal import packs_per_rank
 from model.data.lengths import corpus_lengths
 from model.data.plan import PackPlan, make_plan
+from model.data.plan_rejects import write_plan_rejects
 from model.export import export_model
 from model.sphinx_x.configuration_sphinx_x import SphinxXConfig
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
@@ -106,6 +107,7 @@ def _plan(spec: TrainSpec, ranks: Ranks) -> tuple[CorpusManifest, PackPlan]:
     corpus = read_corpus_manifest(spec.corpus_uri)
     plan = ranks.alike(lambda: make_plan(corpus, lengths, variant_named(spec.config.variant), spec.config))
     ranks.alike(lambda: packs_per_rank(plan.packs_per_step, ranks.world_size))
+    ranks.agree(lambda: write_plan_rejects(plan, spec.corpus_uri, run_uri(spec)))
     return corpus, plan
 
 
