@@ -34,7 +34,7 @@ MARK = "train/loss"
 """The metric that every logged step has: its history says which steps MLflow holds."""
 SEND_EVERY_SECONDS = 5.0
 CLOSE_WITHIN_SECONDS = 60.0
-"""How long the end of training waits for MLflow; what is missing then is sent by the register step."""
+"""Longest wait at the end of training; the register step sends what is missing then."""
 ROWS_KEPT = 2000
 """Steps kept in memory while MLflow does not answer; older ones are in log.jsonl."""
 METRICS_PER_REQUEST, PARAMS_PER_REQUEST = 1000, 100
@@ -220,19 +220,6 @@ def parent_run(client: "MlflowClient", pipeline_run: str, name: str = "") -> str
     return client.create_run(experiment, tags=tags).info.run_id
 
 
-def close_parent_run(pipeline_run: str, status: Literal["FINISHED", "FAILED"]) -> None:
-    """Set the final status of a pipeline run's parent run, if it has one.
-
-    Raises:
-        RegistryError: MLflow does not answer.
-    """
-    client = open_client()
-    with explained(f"close the run of pipeline {pipeline_run}"):
-        for run in client.search_runs([experiment_id(client)], f"tags.`{KFP_RUN}` = '{pipeline_run}'"):
-            if PARENT not in run.data.tags:
-                client.set_terminated(run.info.run_id, status)
-
-
 def sent_steps(client: "MlflowClient", run_id: str) -> set[int]:
     """Steps that MLflow holds. A step is sent in one request, so it is there as a whole or not at all."""
     if MARK not in client.get_run(run_id).data.metrics:
@@ -244,8 +231,9 @@ def send(client: "MlflowClient", run_id: str, rows: Iterable[Row]) -> None:
     """Log the steps' metrics in one request."""
     from mlflow.entities import Metric
 
-    metrics = [Metric(name, value, row.time_ms, row.step) for row in rows for name, value in row.metrics.items()]
-    client.log_batch(run_id, metrics=metrics)
+    client.log_batch(
+        run_id, [Metric(name, value, row.time_ms, row.step) for row in rows for name, value in row.metrics.items()]
+    )
 
 
 def read_log(log_uri: str | None) -> list[Row]:
@@ -284,8 +272,7 @@ def _batches(rows: Sequence[Row]) -> Iterable[list[Row]]:
         if batch and size + len(row.metrics) > METRICS_PER_REQUEST:
             yield batch
             batch, size = [], 0
-        batch.append(row)
-        size += len(row.metrics)
+        batch, size = [*batch, row], size + len(row.metrics)
     if batch:
         yield batch
 
