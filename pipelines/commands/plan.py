@@ -190,6 +190,14 @@ def _assumption(told: "Estimate", machine: "Machine") -> str:
     return f"hours assume an MFU of {told.mfu:.0%} of {told.peak_tflops:g} TFLOPs {unit}: an assumption, not a measurement"
 
 
+def _rounded(number: int) -> str:
+    """Three digits and a word, for people."""
+    for unit, word in ((1e9, " billion"), (1e6, " million")):
+        if number >= unit:
+            return f"{number / unit:.3g}{word}"
+    return f"{number:,}"
+
+
 def _fields(variant: str, machine: "Machine", workload: "Workload", told: "Estimate", notes: list[str]) -> dict:
     counted = {name: value for name, value in vars(workload).items() if name != "steps"}
     return {"variant": variant, "machine": asdict(machine), "workload": counted, "estimate": asdict(told), "notes": notes}
@@ -206,8 +214,8 @@ def _show(
     what = {
         "samples": f"{workload.samples:,}",
         "steps": f"{workload.num_steps:,} of {workload.packs_per_step} packs",
-        "tokens": f"{workload.tokens / 1e9:,.3g} billion, {workload.supervised_tokens / max(1, workload.tokens):.0%} supervised",
-        "views": f"{workload.real_views / 1e6:,.3g} million real, {workload.skipped_views / views:.0%} skipped",
+        "tokens": f"{_rounded(workload.tokens)}, {workload.supervised_tokens / max(1, workload.tokens):.0%} supervised",
+        "views": f"{_rounded(workload.real_views)} real, {workload.skipped_views / views:.0%} skipped",
         "pack fill": f"{workload.pack_fill_tokens:.0%} of the token budget, {workload.pack_fill_views:.0%} of the view budget",
         "longer than a pack": f"{workload.cut_samples:,} samples lose turns, {sum(workload.rejected.values()):,} are left out",
         "FLOPs of a step": f"{told.flops_per_step / 1e12:,.4g} TFLOP",
