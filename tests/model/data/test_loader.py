@@ -15,6 +15,7 @@ import torch
 from model import storage
 from model.build import build_model
 from model.data.deal import deal
+from model.data.features import FeatureCache
 from model.data.lengths import corpus_lengths
 from model.data.loader import open_loader
 from model.data.materialise import PackBatch
@@ -22,11 +23,13 @@ from model.data.plan import make_plan
 from model.data.plan_rejects import PLAN_REJECTS_FILE, write_plan_rejects
 from model.data.shards import read_index, read_pictures
 from model.errors import ConfigError, DataError, StorageError
+from model.sphinx_x.image_processing_sphinx_x import cut_views, open_picture
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.config import load_train_config
 from model.train.spec import read_corpus_manifest
 from model.variants import variant_named
 from tests.support.corpora import make_base, make_corpus
+from tests.support.raw_layouts import picture
 
 NANO = variant_named("nano")
 
@@ -319,3 +322,37 @@ def test_features_that_a_killed_run_left_are_used_by_the_one_that_goes_on(local,
     shutil.move(tmp_path / "aside", kept)
     local.read(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
     assert encoders.calls == calls
+
+
+def test_ranks_share_features_and_the_last_to_close_removes_them(local, tmp_path, encoders):
+    settings = {"feature_cache_mb": 8, "cache_dir": str(tmp_path)}
+    with local.open(0, 2, 0, encoders, **settings) as first, local.open(1, 2, 0, encoders, **settings) as second:
+        for _ in zip(first, second, strict=True):
+            pass
+        second.close()
+        assert encoders.calls == num_pictures(local)
+        (folder,) = tmp_path.glob("sphinx-x-features-*/*")
+        assert len([path for path in folder.iterdir() if not path.name.startswith(".")]) == num_pictures(local)
+    assert not folder.exists()
+
+
+def test_a_feature_cache_keeps_no_more_than_it_may(local, tmp_path, nano):
+    views = cut_views(open_picture(picture(80, 40)), NANO.geometry.grid, NANO.geometry.conv_px, NANO.geometry.vit_px)
+    one = nano.encode_views(torch.from_numpy(views.conv), torch.from_numpy(views.vit))
+    cache = FeatureCache(nano.encode_views, "key", 3 * one.numel() * one.element_size(), str(tmp_path))
+    for number in range(5):
+        assert torch.equal(cache.features(f"{number:064d}", lambda: views), one)
+    assert len(list(cache.folder.glob("0*"))) == 3
+    assert all(torch.equal(cache.features(f"{number:064d}", lambda: views), one) for number in range(5))
+    cache.close()
+
+
+def test_features_in_sixteen_bits_come_back_as_they_were(tmp_path):
+    views = cut_views(open_picture(picture(80, 40)), NANO.geometry.grid, NANO.geometry.conv_px, NANO.geometry.vit_px)
+    made = torch.randn(3, 5, 288).bfloat16()
+    cache = FeatureCache(lambda conv_views, vit_views: made, "key", 1 << 20, str(tmp_path))
+    first, second = (cache.features("a" * 64, lambda: views) for _ in range(2))
+    assert first.dtype == second.dtype == torch.bfloat16
+    assert torch.equal(first, made)
+    assert torch.equal(second, made)
+    cache.close()
