@@ -5,6 +5,8 @@ DeepSpeed averages gradients over ranks and, unless told otherwise, over accumul
 that undoes the first and switches off the second, so world size, accumulation and packing do not change the gradient.
 """
 
+import contextlib
+import io
 import math
 import os
 import tempfile
@@ -91,7 +93,9 @@ class Engine:
         if from_universal:
             settings["checkpoint"] = {"load_universal": True}
         self.deepspeed: Any = None
-        self.deepspeed, *_ = deepspeed.initialize(model=trained, config=settings, model_parameters=list(trained.parameters()))  # type: ignore[arg-type]
+        parameters: Any = list(trained.parameters())
+        with _quietly():
+            self.deepspeed, *_ = deepspeed.initialize(model=trained, config=settings, model_parameters=parameters)
         self.deepspeed.checkpoint_engine = HostCheckpointEngine()
 
     def encode(self, conv_views: Tensor, vit_views: Tensor) -> Tensor:
@@ -151,7 +155,8 @@ class Engine:
 
     def load(self, folder: Path, tag: str) -> dict[str, Any]:
         """Restore weights and optimizer from a folder of DeepSpeed's files; returns the client state. On every rank."""
-        loaded, client_state = self.deepspeed.load_checkpoint(str(folder), tag=tag, load_module_strict=True)
+        with _quietly():
+            loaded, client_state = self.deepspeed.load_checkpoint(str(folder), tag=tag, load_module_strict=True)
         assert loaded is not None, f"{folder} holds no checkpoint {tag}"
         inner = getattr(self.deepspeed.optimizer, "optimizer", self.deepspeed.optimizer)
         for state in inner.state.values():
@@ -239,6 +244,11 @@ def deepspeed_config(config: TrainConfig, packs_per_rank: int, ranks: Ranks) -> 
         # Otherwise gradients are summed over a step's packs in bf16.
         settings["data_types"] = {"grad_accum_dtype": "fp32"}
     return settings
+
+
+def _quietly() -> contextlib.AbstractContextManager:
+    """DeepSpeed prints its memory and its file formats at start."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _check(config: TrainConfig) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from model import storage
 from model.contracts.checkpoint import COMMITTED_FILE, ModelManifest
 from model.errors import TrainError
+from model.train import engine
 from model.train.checkpoint import checkpoint_uri, committed_steps
 from model.train.log import read_log
 from model.train.run import train
@@ -50,7 +51,8 @@ def wait_for_step(spec: TrainSpec, step: int, run: GlooRun) -> None:
 
 
 def weights_of(spec: TrainSpec) -> dict[str, np.ndarray]:
-    return load_file(Path(model_uri(spec)) / "model.safetensors")
+    weights = load_file(Path(model_uri(spec)) / "model.safetensors")
+    return {name: value.float().numpy() for name, value in weights.items()}
 
 
 def steady(row: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +145,35 @@ def test_another_number_of_ranks_goes_on_with_the_very_next_pack(num_ranks, tiny
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def train_with_small_groups(spec: TrainSpec) -> ModelManifest:
+    """ZeRO-3 keeps several groups of parameters, as it does for models above a billion of them."""
+    settings_of = engine.deepspeed_config
+
+    def with_small_groups(*arguments: Any) -> dict[str, Any]:
+        settings = settings_of(*arguments)
+        settings["zero_optimization"]["sub_group_size"] = 20_000
+        return settings
+
+    engine.deepspeed_config = with_small_groups
+    return train(spec)
+
+
+@pytest.mark.slow
+def test_optimizer_steps_are_counted_once_after_a_conversion_under_zero_3(tiny, tmp_path):
+    specs = [make_spec(tiny, str(tmp_path / name), engine={"zero_stage": 3}) for name in ("whole", "half")]
+    whole = run_gloo(2, train_with_small_groups, specs[0])[0]
+    shutil.copytree(run_uri(specs[0]), run_uri(specs[1]), dirs_exist_ok=True)
+    newest = committed_steps(run_uri(specs[1]))[0]
+    assert newest == whole.steps
+    shutil.rmtree(checkpoint_uri(run_uri(specs[1]), newest))
+    run_gloo(1, train_with_small_groups, specs[1])
+    losses = [[row["loss"] for row in read_log(run_uri(spec))] for spec in specs]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    expected, found = (weights_of(spec) for spec in specs)
+    for name, value in expected.items():
+        assert np.abs(found[name] - value).max() <= 1e-5 * np.abs(value).max(), name
+
+
 def test_sigterm_saves_and_the_run_goes_on_from_there(tiny, whole, tmp_path):
     spec = make_spec(tiny, str(tmp_path), checkpoint={"every_steps": 1000})
     run = GlooRun(2, train, (spec,))
@@ -231,10 +262,10 @@ def wait_for_checkpoint(spec: TrainSpec, run: GlooRun) -> None:
 def test_every_stage_resumes_exactly_and_on_other_numbers_of_ranks(stage, precision, tiny, tmp_path):
     if (stage, precision) == (0, "bf16"):
         pytest.skip("refused: DeepSpeed sums gradients of stage 0 in bf16")
-    engine = {"zero_stage": stage, "precision": precision}
-    whole = make_spec(tiny, str(tmp_path / "whole"), engine=engine)
+    fields = {"zero_stage": stage, "precision": precision}
+    whole = make_spec(tiny, str(tmp_path / "whole"), engine=fields)
     manifest = run_gloo(2, train, whole)[0]
-    spec = make_spec(tiny, str(tmp_path / "killed"), engine=engine)
+    spec = make_spec(tiny, str(tmp_path / "killed"), engine=fields)
     run = GlooRun(2, train, (spec,))
     wait_for_checkpoint(spec, run)
     run.kill()
@@ -243,7 +274,7 @@ def test_every_stage_resumes_exactly_and_on_other_numbers_of_ranks(stage, precis
     assert run_gloo(2, train, spec)[0].digest == manifest.digest
     expected = weights_of(whole)
     for num_ranks in (1, 4):
-        spec = make_spec(tiny, str(tmp_path / f"on-{num_ranks}"), engine=engine)
+        spec = make_spec(tiny, str(tmp_path / f"on-{num_ranks}"), engine=fields)
         shutil.copytree(killed, tmp_path / f"on-{num_ranks}")
         run_gloo(num_ranks, train, spec)
         losses = [[row["loss"] for row in read_log(run_uri(one))] for one in (spec, whole)]
