@@ -42,11 +42,17 @@ def ask(record: RunRecord, workspace: Path, console: Console) -> None:
         answer = "".join(Talker(model, processor, [read_picture(str(file))], max_new_tokens=32).ask(asked.question)).strip()
     lines = (
         ("picture", f"{file} (never seen in training)"),
-        ("question", asked.question),
+        ("question", " ".join(asked.question.split())),
         ("answer", answer),
         ("expected", asked.expected[0] if asked.expected else ""),
-        ("again", f'sphinx-x chat {address} --image {file} --question "{asked.question}"'),
+        ("again", f"sphinx-x chat {address} --image {file} --question {_quoted(asked.question)}"),
     )
     console.print(f"\n[bold]{address}[/bold] is asked:")
     for name, value in lines:
         console.print(f"  {name:9}{value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _quoted(text: str) -> str:
+    """A text as a shell takes it; the prompt's line break is kept, since the model knows it so."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{escaped}'" if escaped != text else f"'{text}'"
