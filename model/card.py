@@ -121,8 +121,10 @@ print(processor.batch_decode(ids)[0])
 With MLflow:
 
 ```python
+from pathlib import Path
+
 model = mlflow.pyfunc.load_model({json.dumps(address)})
-model.predict([{{"image": "picture.jpg", "question": "What is in the picture?"}}])
+model.predict([{{"image": Path("picture.jpg"), "question": "What is in the picture?"}}])
 ```
 
 On the command line:

@@ -284,7 +284,9 @@ def _copy_whole(source: Path, target: Path) -> None:
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[tuple[Any, str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # Not by mkstemp, whose files are the owner's alone: a store is shared, the umask decides.
+    temporary = str(path.parent / f".{path.name}.{uuid.uuid4().hex}.part")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file, temporary

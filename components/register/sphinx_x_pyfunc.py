@@ -1,15 +1,14 @@
 """How `mlflow.pyfunc` asks this model. Lies in the registered model's folder and uses nothing but that folder.
 
     model = mlflow.pyfunc.load_model("models:/sphinx-x-nano@champion")
-    model.predict([{"image": "photo.jpg", "question": "What is in the picture?"}])
+    model.predict([{"image": Path("photo.jpg"), "question": "What is in the picture?"}])
 
-`image` is a file's path, its bytes, or base64 text (a data: URL too); a list of them for several pictures; nothing for a question
-about none. The parameter `max_new_tokens` bounds the answer. Loading runs the model's own code (`trust_remote_code`).
+`image` is a `pathlib.Path`, the file's bytes, or base64 text (a data: URL too); a list of them for several pictures; nothing for a
+question about none. A text is never taken for a path: a scoring server gets texts from strangers, who must not name its files. The parameter `max_new_tokens` bounds the answer. Loading runs the model's own code (`trust_remote_code`).
 """
 
 import base64
 import binascii
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,13 +63,13 @@ class SphinxXAnswers(PythonModel):
 def _bytes_of(value: Any) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
+    if isinstance(value, Path):
+        return value.read_bytes()
     text = str(value)
-    if os.path.isfile(text):  # False, not an error, for a text too long to be a path
-        return Path(text).read_bytes()
     try:
         return base64.b64decode(text.rpartition(",")[2] if text.startswith("data:") else text, validate=True)
     except binascii.Error:
-        raise ValueError(f"{text[:80]!r} is neither a file nor base64 of one") from None
+        raise ValueError(f"{text[:80]!r} is no base64 text; give a pathlib.Path, bytes or base64") from None
 
 
 set_model(SphinxXAnswers())

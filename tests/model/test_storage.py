@@ -128,3 +128,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     assert done.stdout.startswith("cannot write ")
     assert done.stdout.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_may_be_read_by_whom_the_umask_allows(tmp_path):
+    mask = os.umask(0o022)
+    os.umask(mask)
+    storage.write_text(str(tmp_path / "file"), "shared")
+    storage.upload_file(tmp_path / "file", str(tmp_path / "copy"))
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("file", "copy")} == {0o666 & ~mask}

@@ -31,6 +31,7 @@ CONSUMER = (
     WITHOUT
     + """
 import base64, json
+from pathlib import Path
 for ours in ("model", "components", "pipelines"):
     try:
         __import__(ours)
@@ -43,10 +44,16 @@ import mlflow
 model = mlflow.pyfunc.load_model("models:/sphinx-x-nano@champion")
 data = open(file, "rb").read()
 rows = [{"image": image, "question": question}
-        for image in (file, data, base64.b64encode(data).decode(), "data:image/png;base64," + base64.b64encode(data).decode())]
+        for image in (Path(file), data, base64.b64encode(data).decode(), "data:image/png;base64," + base64.b64encode(data).decode())]
 answers = model.predict(rows, params={"max_new_tokens": 12})["answer"].tolist()
 text_only = model.predict([{"question": question}], params={"max_new_tokens": 12})["answer"].tolist()
-two = model.predict([{"image": [file, file], "question": question}], params={"max_new_tokens": 12})["answer"].tolist()
+try:
+    model.predict([{"image": file, "question": question}])
+except Exception as error:
+    assert "no base64 text" in str(error), error
+else:
+    raise SystemExit("a text was taken for a path")
+two = model.predict([{"image": [Path(file), Path(file)], "question": question}], params={"max_new_tokens": 12})["answer"].tolist()
 
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
