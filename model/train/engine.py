@@ -43,7 +43,9 @@ class Trained(nn.Module):
         self._losses_of = model.forward_packed  # a method, so that the encoders do not become submodules
 
     def forward(self, pack: Pack) -> PackedLoss:
-        return self._losses_of(pack)
+        loss = self._losses_of(pack)
+        # Through this term the gradient of any pack can be made NaN, also of one without a supervised token.
+        return loss._replace(loss_sum=loss.loss_sum + self.fusion.end.sum().float() * 0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,6 @@ class Engine:
 
         from model.train.snapshot import HostCheckpointEngine
 
-        _check(config)
         self.config, self.ranks, self.packs_per_rank = config, ranks, packs_per_rank
         self.model = model
         model.config.text_config.use_cache = False
@@ -87,6 +88,9 @@ class Engine:
             model.language.gradient_checkpointing_enable({"use_reentrant": False})
         model.conv.to(ranks.device)
         model.vit.to(ranks.device)
+        if config.engine.compile_encoders:
+            model.conv.compile()
+            model.vit.compile()
         trained = Trained(model)
         trained.train()
         settings = deepspeed_config(config, packs_per_rank, ranks)
@@ -251,9 +255,20 @@ def _quietly() -> contextlib.AbstractContextManager:
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _check(config: TrainConfig) -> None:
-    if config.engine.precision == "bf16" and config.engine.zero_stage == 0:
+def require_supported(config: TrainConfig) -> None:
+    """Refuse what cannot be trained as configured, before anything is read.
+
+    Raises:
+        ConfigError: two settings do not go together.
+    """
+    engine = config.engine
+    if engine.precision == "bf16" and engine.zero_stage == 0:
         raise ConfigError("engine.zero_stage: 0 sums gradients in bf16; take stage 1, or engine.precision fp32.")
+    if engine.expert_parallel_size > 1:
+        raise ConfigError(
+            f"engine.expert_parallel_size: {engine.expert_parallel_size} spreads experts over ranks, which this trainer does not "
+            "do yet; set it to 1, with engine.zero_stage 3 where the experts do not fit one GPU."
+        )
 
 
 def require_finite(loss: float, step: int) -> None:

@@ -19,7 +19,7 @@ from model.export import export_model
 from model.sphinx_x.configuration_sphinx_x import SphinxXConfig
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.checkpoint import CheckpointSaver, remove_torn
-from model.train.engine import DTYPES, Engine, trained_parameters_digest
+from model.train.engine import DTYPES, Engine, require_supported, trained_parameters_digest
 from model.train.lease import RunLease
 from model.train.log import RunLog
 from model.train.loop import Progress, Recorder, Tracker, run_steps
@@ -66,7 +66,9 @@ def train(spec: TrainSpec, tracker: Tracker | None = None) -> ModelManifest:
 
 
 def _train(spec: TrainSpec, ranks: Ranks, tracker: Tracker | None) -> ModelManifest:
-    config, run = spec.config, run_uri(spec)
+    config = spec.config
+    ranks.alike(lambda: require_supported(config))
+    run = ranks.alike(lambda: run_uri(spec))
     with StopSignal(run) as stop, ExitStack() as held:
         recorder = Recorder(tracker=tracker)
         attempt = ranks.agree(lambda: _take_run(spec, run, recorder, held))

@@ -7,7 +7,7 @@ from torch import nn
 
 from model.build import build_model
 from model.data.materialise import PackBatch
-from model.train.engine import Engine
+from model.train.engine import DTYPES, Engine
 from model.train.ranks import join_ranks
 from model.variants import variant_named
 from tests.support.gloo import run_gloo
@@ -136,9 +136,11 @@ def test_activation_checkpointing_changes_nothing(expected):
     assert_equal_training(found, expected)
 
 
-def skip_second_step() -> dict:
+def skip_second_step(stage: int, precision: str) -> dict:
     ranks = join_ranks()
-    engine = Engine(build_model(variant_named("nano"), None, seed=1), quick_config(), ranks, 4 // ranks.world_size)
+    config = quick_config(engine={"zero_stage": stage, "precision": precision})
+    model = build_model(variant_named("nano"), None, DTYPES[precision], seed=1)
+    engine = Engine(model, config, ranks, 4 // ranks.world_size)
     mine = packs_of_step(0, MIXED)[ranks.rank :: ranks.world_size]
     seen = []
 
@@ -149,13 +151,21 @@ def skip_second_step() -> dict:
     states = []
     for _ in range(3):
         skipped = engine.step(mine, sum(SUPERVISED), 1e-2, is_spike).skipped
-        states.append((skipped, dict(engine.weights())["language.lm_head.weight"].numpy().copy()))
+        states.append((skipped, dict(engine.weights())["language.lm_head.weight"].float().numpy().copy()))
     return {"states": states, "seen": seen}
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2])
-def test_a_spike_leaves_the_update_out_and_training_goes_on(num_ranks):
-    for found in run_gloo(num_ranks, skip_second_step):
+@pytest.mark.parametrize(
+    ("num_ranks", "stage", "precision"),
+    [
+        (1, 1, "fp32"),  # its last pack is empty
+        (2, 1, "fp32"),
+        *(pytest.param(2, stage, "fp32", marks=pytest.mark.slow) for stage in (0, 2, 3)),
+        *(pytest.param(2, stage, "bf16", marks=pytest.mark.slow) for stage in (1, 2, 3)),
+    ],
+)
+def test_a_spike_leaves_the_update_out_and_training_goes_on(num_ranks, stage, precision):
+    for found in run_gloo(num_ranks, skip_second_step, stage, precision):
         (first, second, third) = found["states"]
         assert [one[0] for one in found["states"]] == [False, True, False]
         assert np.array_equal(first[1], second[1])

@@ -212,6 +212,19 @@ def test_a_number_of_ranks_that_does_not_divide_the_packs_is_refused_once(tiny, 
         run_gloo(3, train, make_spec(tiny, str(tmp_path)))
 
 
+@pytest.mark.parametrize(
+    ("engine_fields", "sentence"),
+    [
+        ({"zero_stage": 0, "precision": "bf16"}, "engine.zero_stage: 0 sums gradients in bf16; take stage 1"),
+        ({"expert_parallel_size": 2}, "engine.expert_parallel_size: 2 spreads experts over ranks"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_before_anything_is_read(engine_fields, sentence, tiny, tmp_path):
+    with pytest.raises(RankFailed, match=sentence):
+        run_gloo(2, train, make_spec(tiny, str(tmp_path), engine=engine_fields))
+    assert not list(tmp_path.iterdir())
+
+
 def train_on_a_full_disk(spec: TrainSpec, limit_bytes: int) -> None:
     """Files of this process may not grow beyond a limit, as on a disk that is full."""
     import resource
