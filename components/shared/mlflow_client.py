@@ -9,8 +9,9 @@ import logging
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,12 @@ def open_client() -> "MlflowClient":
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     uri = tracking_uri()
     with explained("open MLflow"):
-        if (database := _database_file(uri)) is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
         import mlflow
 
         for chatty in ("mlflow.store", "alembic"):  # a database tells of its tables, a registry of its waiting
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        if (database := _database_file(uri)) is not None and not database.exists():
+            _make_database(database)
         # Artifact repositories of models:/ URIs ask the process for its tracking URI, not the client.
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
@@ -155,6 +156,19 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
 
 def _database_file(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _make_database(file: Path) -> None:
+    """A new database appears whole or not at all: a first start that is killed among MLflow's many migrations would leave a file
+    that no later start can use."""
+    import mlflow
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        unfinished = Path(folder, file.name)
+        mlflow.MlflowClient(f"sqlite:///{unfinished}", f"sqlite:///{unfinished}").search_experiments(max_results=1)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(unfinished, file)
 
 
 def _check_database(file: Path) -> None:
