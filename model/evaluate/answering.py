@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from model import storage
 from model.errors import DataError, FitError
+from model.quantise import Quantise, quantisation
 from model.sphinx_x.dialogue import system_ids
 from model.sphinx_x.generation import KeyValues, answer_suffixes, prefill
 from model.sphinx_x.image_processing_sphinx_x import SphinxXImageProcessor, Views
@@ -140,17 +141,22 @@ class Answerer:
 
 
 @contextmanager
-def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Iterator[Answerer]:
+def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE, quantise: Quantise | None = None) -> Iterator[Answerer]:
     """Load an exported model with this project's own classes: bfloat16 on a GPU, float32 elsewhere.
+
+    Args:
+        quantise: load the language model in 8 or 4 bits.
 
     Raises:
         DataError: a tensor is missing, left over or of another shape.
+        ConfigError: it cannot be loaded in 8 or 4 bits here.
     """
     disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     with storage.as_local_folder(model_uri) as folder:
         dtype = torch.bfloat16 if on_gpu else torch.float32
-        loaded: Any = SphinxXForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        more = {"quantization_config": quantisation(quantise, folder)} if quantise else {}
+        loaded: Any = SphinxXForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True, **more)
         model, report = loaded
         wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, names))[0]}" for kind, names in report.items() if names]
         if wrong:
@@ -158,4 +164,6 @@ def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Itera
         tokenizer = SphinxXTokenizer.from_pretrained(folder)
         image_processor = SphinxXImageProcessor.from_pretrained(folder)
         processor = SphinxXProcessor(image_processor, tokenizer)
-        yield Answerer(model.to("cuda" if on_gpu else "cpu"), processor, batch_size)
+        if not quantise:  # those weights were put in their place when they were made
+            model = model.to("cuda" if on_gpu else "cpu")
+        yield Answerer(model, processor, batch_size)

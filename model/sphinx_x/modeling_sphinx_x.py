@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoProcessor, BitsAndBytesConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from .attention import NAME as PACKED_ATTENTION
@@ -20,6 +20,7 @@ from .configuration_sphinx_x import SphinxXConfig
 from .encoders import Fusion, encode_views, make_convnext, make_dinov2
 from .generation import Answer, Sampling, answer_prompts, stream_answer
 from .loss import supervised_losses
+from .quantised import keep_what_suffers
 from .views import SKIP_ID, VIEW_ID
 
 
@@ -63,6 +64,14 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
         self.fusion = Fusion(config.conv_channels + config.vit_channels, config.text_config.hidden_size)
         self.language = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=PACKED_ATTENTION)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, path: Any, *arguments: Any, **options: Any) -> Any:
+        """As transformers' own; a plain `quantization_config` of bitsandbytes leaves the encoders, the fusion and the head alone."""
+        if isinstance(quantisation := options.get("quantization_config"), BitsAndBytesConfig):
+            config = options.get("config") or SphinxXConfig.from_pretrained(path)
+            options["quantization_config"] = keep_what_suffers(quantisation, config.text_config)
+        return super().from_pretrained(path, *arguments, **options)
 
     def _init_weights(self, module: nn.Module) -> None:
         # timm and transformers initialise their own parts when they are built; only a fusion that no file brought is left.

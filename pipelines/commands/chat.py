@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model.errors import ConfigError, SphinxError
+from model.quantise import Quantise, quantisation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +37,9 @@ def chat(
         str | None, typer.Option("--question", "-q", help="Ask this, print the answer, end.", metavar="TEXT")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    quantise: Annotated[
+        Quantise | None, typer.Option(help="Load the language model in fewer bits: less memory; needs the extra 'quantised'.")
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the code in the model's folder instead of this program's own.")
     ] = False,
@@ -48,13 +52,13 @@ def chat(
 
         sphinx-x chat models:/sphinx-x-nano@champion --image scene.png --question "What colour is the circle?"
 
-        sphinx-x chat ./sphinx-x-tiny-v7 --image left.jpg --image right.jpg
+        sphinx-x chat ./sphinx-x-tiny-v7 --image left.jpg --image right.jpg --quantise 4bit
     """
     from rich.console import Console
 
     notes = Console(stderr=True)
     pictures = [read_picture(file) for file in image or ()]
-    with loaded(model, trust, notes) as (asked, processor):
+    with loaded(model, trust, notes, quantise) as (asked, processor):
         talker = Talker(asked, processor, pictures, max_new_tokens)
         if question is None:
             converse(talker, image or [], Console())
@@ -80,7 +84,7 @@ def read_picture(file: str) -> "Image":
 
 
 @contextmanager
-def loaded(address: str, trust: bool, notes: "Console") -> Iterator[tuple[Any, Any]]:
+def loaded(address: str, trust: bool, notes: "Console", quantise: Quantise | None = None) -> Iterator[tuple[Any, Any]]:
     """Model and processor, ready to answer; on a GPU where there is one."""
     from components.shared.registry import fetch_model
     from pipelines.commands.pull import copy_bar
@@ -89,25 +93,29 @@ def loaded(address: str, trust: bool, notes: "Console") -> Iterator[tuple[Any, A
         folder = fetch_model(address, progress)
     with ExitStack() as opened:
         with notes.status(f"loading {address}"):
-            pair = _load_trusting(folder) if trust else _load_own(folder, opened)
+            pair = _load_trusting(folder, quantise) if trust else _load_own(folder, opened, quantise)
         yield pair
 
 
-def _load_own(folder: Path, opened: ExitStack) -> tuple[Any, Any]:
+def _load_own(folder: Path, opened: ExitStack, quantise: Quantise | None) -> tuple[Any, Any]:
     from model.evaluate.answering import open_answerer
 
-    answerer = opened.enter_context(open_answerer(str(folder)))
+    answerer = opened.enter_context(open_answerer(str(folder), quantise=quantise))
     return answerer.model, answerer.processor
 
 
-def _load_trusting(folder: Path) -> tuple[Any, Any]:
+def _load_trusting(folder: Path, quantise: Quantise | None) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu else torch.float32
-    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, trust_remote_code=True, use_safetensors=True)
-    return model.eval().to("cuda" if on_gpu else "cpu"), AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if on_gpu else torch.float32, "trust_remote_code": True}
+    if quantise:
+        options["quantization_config"] = quantisation(quantise, folder)
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, **options).eval()
+    if not quantise:  # those weights were put in their place when they were made
+        model = model.to("cuda" if on_gpu else "cpu")
+    return model, AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 
 
 class Talker:

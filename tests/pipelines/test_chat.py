@@ -1,5 +1,6 @@
 """A registered model answers a question about a picture in fresh processes: with this project, and without it."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -157,6 +158,19 @@ def test_trust_runs_the_folders_own_code(judged_model, photo):
     trusted = talk(judged_model.model_uri, "--image", photo, "-q", "what is it?", "--trust")
     assert trusted.exit_code == 0, trusted.output
     assert trusted.stdout == own.stdout
+
+
+@pytest.mark.parametrize("more", [(), ("--trust",)])
+def test_a_model_answers_in_fewer_bits_where_the_package_is(judged_model, photo, more):
+    asked = ("--image", photo, "-q", "what is it?", "--quantise", "4bit", *more)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        refused = talk(judged_model.model_uri, *asked)
+        assert refused.exit_code == 2
+        assert "install sphinx-x with the extra 'quantised'" in refused.output
+        pytest.skip("bitsandbytes (the extra 'quantised') is not installed: only the refusal was tried")
+    done = talk(judged_model.model_uri, *asked)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith("\n")
 
 
 @pytest.mark.parametrize(
