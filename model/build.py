@@ -13,7 +13,7 @@ from model.errors import DataError
 from model.sphinx_x.configuration_sphinx_x import SphinxXConfig
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.variants import LanguageShape, Variant
-from model.weights import ENCODERS_FILE, LANGUAGE_FOLDER
+from model.weights import ENCODERS_FILE, FUSION_FILE, LANGUAGE_FOLDER
 
 
 def model_config(variant: Variant, padding: str = "corner", balance_loss_weight: float = 0.0) -> SphinxXConfig:
@@ -95,6 +95,8 @@ def _built_from(config: SphinxXConfig, folder: Path, variant: Variant) -> Sphinx
         model = SphinxXForConditionalGeneration(config)
     model.to_empty(device="cpu")
     model.fusion.reset_parameters()
+    if (folder / FUSION_FILE).is_file():
+        fill(model.fusion.state_dict(), [folder / FUSION_FILE])
     parts = {"conv": model.conv, "vit": model.vit}
     fill(
         {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}, [encoders]

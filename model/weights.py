@@ -1,7 +1,7 @@
 """What directories of weights say of themselves: base directories and exported models. No torch here.
 
 A base directory holds `base.json`, `tokenizer.model`, `encoders.safetensors` (`conv.*` and `vit.*`) and, for every size but nano,
-`language/` (a Hugging Face directory). `python -m model.convert` makes one from published weights, the demo's prelude nano's.
+`language/` (a Hugging Face directory); where training goes on from a trained fusion, `fusion.safetensors`. `python -m model.convert` makes one from published weights, the demo's prelude nano's.
 """
 
 from model import storage
@@ -9,6 +9,8 @@ from model.contracts.checkpoint import MODEL_MANIFEST_FILE, BaseModel, ModelMani
 from model.errors import ContractError, DataError
 
 BASE_FILE, TOKENIZER_FILE, ENCODERS_FILE, LANGUAGE_FOLDER = "base.json", "tokenizer.model", "encoders.safetensors", "language"
+FUSION_FILE = "fusion.safetensors"
+"""Projection, norm, tags and skip token, under the names of `model.sphinx_x.encoders.Fusion`."""
 
 
 def read_base(base_uri: str) -> BaseModel:

@@ -2,8 +2,10 @@
 
     python -m model.convert --variant intern2 --language internlm2-7b/ --conv open_clip_model.safetensors \\
         --vit dinov2_vitg14_pretrain.pth --out s3://bucket/bases/intern2
+    python -m model.convert --variant tiny --original SPHINX-Tiny-1k/ --out s3://bucket/bases/sphinx-tiny-1k
 
-Writes `language/` (Hugging Face Llama or Mixtral), `tokenizer.model`, `encoders.safetensors` and, last, `base.json`.
+Writes `language/` (Hugging Face Llama or Mixtral), `tokenizer.model`, `encoders.safetensors`, of an original SPHINX checkpoint
+`fusion.safetensors`, and, last, `base.json`.
 """
 
 import argparse
@@ -15,18 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
-from model import storage
-from model.build import text_config
-from model.contracts.base import digest_of
 from model.contracts.checkpoint import BaseModel
-from model.convert.encoders import convnext_to_timm, dinov2_to_timm
+from model.convert.base import publish, write_encoders, write_language
 from model.convert.internlm2 import internlm2_to_llama
-from model.convert.tensors import read_tensors, write_tensors
-from model.errors import DataError, SphinxError
+from model.convert.original import make_base_of_original
+from model.convert.tensors import read_tensors
+from model.errors import ConfigError, DataError, SphinxError
 from model.variants import Variant, variant_named
-from model.weights import BASE_FILE, ENCODERS_FILE, LANGUAGE_FOLDER, TOKENIZER_FILE
+from model.weights import TOKENIZER_FILE
 
 
 def make_base(variant: Variant, language: Path, conv: Path, vit: Path, out_uri: str) -> BaseModel:
@@ -41,20 +40,9 @@ def make_base(variant: Variant, language: Path, conv: Path, vit: Path, out_uri: 
         if not tokenizer.is_file():
             raise DataError(f"{tokenizer} is missing; download the backbone's SentencePiece model beside its weights.")
         shutil.copyfile(tokenizer, folder / TOKENIZER_FILE)
-        write_tensors(_language_tensors(variant, language), folder / LANGUAGE_FOLDER)
-        architecture = "MixtralForCausalLM" if variant.language.kind == "mixtral" else "LlamaForCausalLM"
-        config = {**text_config(variant.language), "architectures": [architecture], "dtype": "bfloat16"}
-        (folder / LANGUAGE_FOLDER / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        encoders = {f"conv.{name}": tensor.to(torch.bfloat16) for name, tensor in convnext_to_timm(read_tensors(conv))}
-        patches = variant.geometry.vit_px // 14
-        encoders |= {f"vit.{name}": tensor.to(torch.bfloat16) for name, tensor in dinov2_to_timm(read_tensors(vit), patches)}
-        save_file({name: tensor.contiguous() for name, tensor in encoders.items()}, str(folder / ENCODERS_FILE))
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        digest = digest_of({path.relative_to(folder).as_posix(): storage.sha256_of(path) for path in files})
-        storage.upload_tree(folder, out_uri)
-        base = BaseModel(name=variant.base, uri=out_uri, digest=digest, licence=variant.base_licence)
-        storage.write_text(storage.join(out_uri, BASE_FILE), base.model_dump_json(indent=2) + "\n")
-        return base
+        write_language(variant, _language_tensors(variant, language), folder)
+        write_encoders(variant, read_tensors(conv), read_tensors(vit), folder)
+        return publish(folder, out_uri, variant.base, variant.base_licence)
 
 
 def _language_tensors(variant: Variant, language: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -81,18 +69,31 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m model.convert", description="Make a base directory out of published weights."
     )
     parser.add_argument("--variant", required=True, help="tiny, intern2, plus, plus-2k or moe")
-    parser.add_argument("--language", required=True, type=Path, help="Hugging Face directory of the backbone")
-    parser.add_argument("--conv", required=True, type=Path, help="CLIP-ConvNeXt-XXL weights: open_clip's or timm's file")
-    parser.add_argument("--vit", required=True, type=Path, help="DINOv2 ViT-g/14 weights: the authors' or timm's file")
+    parser.add_argument("--language", type=Path, help="Hugging Face directory of the backbone")
+    parser.add_argument("--conv", type=Path, help="CLIP-ConvNeXt-XXL weights: open_clip's or timm's file")
+    parser.add_argument("--vit", type=Path, help="DINOv2 ViT-g/14 weights: the authors' or timm's file")
+    parser.add_argument("--original", type=Path, help="instead of these three: folder of a two-encoder SPHINX checkpoint")
+    parser.add_argument("--tokenizer", type=Path, help="with --original: its tokenizer.model, where it is not in that folder")
     parser.add_argument("--out", required=True, help="folder or URI of the base directory")
     options = parser.parse_args(arguments)
     try:
-        base = make_base(variant_named(options.variant), options.language, options.conv, options.vit, options.out)
+        base = _made(variant_named(options.variant), options)
     except SphinxError as error:
         print(f"sphinx-x error: {error}", file=sys.stderr)
         return 2
     print(f"{base.uri}: {base.name}, digest {base.digest[:12]}")
+    if options.original:
+        print("The original has no skip token: the base's is drawn like its tags. It was trained with centred padding.")
     return 0
+
+
+def _made(variant: Variant, options: argparse.Namespace) -> BaseModel:
+    language, conv, vit = options.language, options.conv, options.vit
+    if options.original and not (language or conv or vit):
+        return make_base_of_original(variant, options.original, options.tokenizer, options.out)
+    if options.original or options.tokenizer or not (language and conv and vit):
+        raise ConfigError("give either --language, --conv and --vit, or --original and, if need be, --tokenizer.")
+    return make_base(variant, language, conv, vit, options.out)
 
 
 if __name__ == "__main__":
