@@ -5,8 +5,12 @@ from model.contracts.recipe import Recipe
 from model.train.config import TrainConfig
 
 
-def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel, registered_name: str) -> str:
-    """The plan of a run in three tables."""
+def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel | None, registered_name: str) -> str:
+    """The plan of a run in three tables.
+
+    Args:
+        base: None where it is made only when the run starts.
+    """
     datasets = [
         (one.name, one.family, f"{one.share:g}", f"{one.held_out_share:.0%}", one.licence, one.root) for one in recipe.datasets
     ]
@@ -16,7 +20,7 @@ def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel, registered_na
     ]
     training = [
         ("variant", config.variant),
-        ("base", f"{base.name} ({base.licence})"),
+        ("base", f"{base.name} ({base.licence})" if base else "made when the run starts"),
         ("epochs", f"{config.epochs:g}"),
         ("learning rate", f"{config.optimizer.learning_rate:g}"),
         ("samples a step", str(config.packs.batch_size)),

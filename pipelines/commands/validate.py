@@ -36,10 +36,15 @@ def validate(
     from rich.markdown import Markdown
 
     from components.validate import logic
+    from components.validate.summary import markdown
     from pipelines.commands.options import overrides_of
     from pipelines.local import store_of, use_mlflow_of
+    from pipelines.prelude import known_base
 
     use_mlflow_of(workspace)
     overrides = yaml.safe_dump(overrides_of(settings)) if settings else ""
-    checked = logic.check(recipe, store_of(workspace), base, variant, overrides, 1, processes, mode, name, here=True)
-    Console().print(Markdown(checked.summary))
+    found = logic.check_recipe(recipe, mode, name)
+    config = logic.check_training(variant, overrides, 1, processes, here=True)
+    base_there = known_base(variant, base, store_of(workspace))
+    logic.check_places(store_of(workspace))
+    Console().print(Markdown(markdown(found, config, base_there, found.registered_name(variant))))

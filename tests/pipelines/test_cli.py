@@ -159,6 +159,13 @@ def test_a_good_recipe_is_shown_as_what_will_be_done(command, tmp_path):
         (["engine.activation_checkpointing=true"], {"engine": {"activation_checkpointing": True}}),
     ],
 )
+def test_a_recipe_is_checked_before_nanos_base_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = command("validate", write_recipe(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert "made when the run starts" in ended.output
+
+
 def test_settings_become_nested_options(settings, overrides):
     assert overrides_of(settings) == overrides
 
