@@ -60,11 +60,12 @@ def export_model(
             (folder / source.name).write_bytes(source.read_bytes())
         files += [_store(path, folder, out_uri) for path in sorted(folder.iterdir())]
     files.sort(key=lambda file: file.path)
+    base = read_base(base_uri)
     manifest = ModelManifest(
         digest=digest_of([file.model_dump(mode="json") for file in files]),
-        bases=(read_base(base_uri),),
+        bases=(base,),
         files=tuple(files),
-        **described,
+        **{**described, "licences": base.licences | described["licences"]},
     )
     storage.write_text(storage.join(out_uri, MODEL_MANIFEST_FILE), manifest.to_json())
     return manifest

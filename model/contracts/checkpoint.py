@@ -41,6 +41,8 @@ class BaseModel(Part):
     uri: str
     digest: str
     licence: str
+    licences: dict[str, str] = {}
+    """Licence by dataset that an earlier run of ours trained them on; they bind what is made of them too."""
 
 
 class ModelManifest(Contract):

@@ -3,9 +3,10 @@
     python -m model.convert --variant intern2 --language internlm2-7b/ --conv open_clip_model.safetensors \\
         --vit dinov2_vitg14_pretrain.pth --out s3://bucket/bases/intern2
     python -m model.convert --variant tiny --original SPHINX-Tiny-1k/ --out s3://bucket/bases/sphinx-tiny-1k
+    python -m model.convert --variant plus-2k --from-model s3://bucket/store/models/plus-0123456789ab --out s3://bucket/bases/plus-2k
 
-Writes `language/` (Hugging Face Llama or Mixtral), `tokenizer.model`, `encoders.safetensors`, of an original SPHINX checkpoint
-`fusion.safetensors`, and, last, `base.json`.
+Writes `language/` (Hugging Face Llama or Mixtral), `tokenizer.model`, `encoders.safetensors`, of an original SPHINX checkpoint or
+a model of ours `fusion.safetensors`, and, last, `base.json`.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 
 from model.contracts.checkpoint import BaseModel
 from model.convert.base import publish, write_encoders, write_language
+from model.convert.exported import make_base_of_model
 from model.convert.internlm2 import internlm2_to_llama
 from model.convert.original import make_base_of_original
 from model.convert.tensors import read_tensors
@@ -74,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vit", type=Path, help="DINOv2 ViT-g/14 weights: the authors' or timm's file")
     parser.add_argument("--original", type=Path, help="instead of these three: folder of a two-encoder SPHINX checkpoint")
     parser.add_argument("--tokenizer", type=Path, help="with --original: its tokenizer.model, where it is not in that folder")
+    parser.add_argument("--from-model", help="instead of all these: folder or URI of a model that training has exported")
     parser.add_argument("--out", required=True, help="folder or URI of the base directory")
     options = parser.parse_args(arguments)
     try:
@@ -89,10 +92,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _made(variant: Variant, options: argparse.Namespace) -> BaseModel:
     language, conv, vit = options.language, options.conv, options.vit
+    if options.from_model and not (language or conv or vit or options.original or options.tokenizer):
+        return make_base_of_model(variant, options.from_model, options.out)
     if options.original and not (language or conv or vit):
         return make_base_of_original(variant, options.original, options.tokenizer, options.out)
-    if options.original or options.tokenizer or not (language and conv and vit):
-        raise ConfigError("give either --language, --conv and --vit, or --original and, if need be, --tokenizer.")
+    if options.from_model or options.original or options.tokenizer or not (language and conv and vit):
+        raise ConfigError(
+            "give --language, --conv and --vit, or --original and, if need be, --tokenizer, or --from-model alone."
+        )
     return make_base(variant, language, conv, vit, options.out)
 
 

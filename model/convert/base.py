@@ -35,11 +35,15 @@ def write_encoders(variant: Variant, conv: Tensors, vit: Tensors, folder: Path) 
     save_file({name: tensor.contiguous() for name, tensor in encoders.items()}, str(folder / ENCODERS_FILE))
 
 
-def publish(folder: Path, out_uri: str, name: str, licence: str) -> BaseModel:
-    """Copy a finished folder to its URI and say last what it is."""
+def publish(folder: Path, out_uri: str, name: str, licence: str, licences: dict[str, str] | None = None) -> BaseModel:
+    """Copy a finished folder to its URI and say last what it is.
+
+    Args:
+        licences: By dataset that the weights were trained on.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digest = digest_of({path.relative_to(folder).as_posix(): storage.sha256_of(path) for path in files})
     storage.upload_tree(folder, out_uri)
-    base = BaseModel(name=name, uri=out_uri, digest=digest, licence=licence)
+    base = BaseModel(name=name, uri=out_uri, digest=digest, licence=licence, licences=licences or {})
     storage.write_text(storage.join(out_uri, BASE_FILE), base.model_dump_json(indent=2) + "\n")
     return base
