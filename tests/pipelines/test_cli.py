@@ -137,6 +137,13 @@ def test_text_that_is_not_yaml_is_one_sentence(command, tmp_path):
     assert "bad.yaml is not YAML" in ended.stderr
 
 
+def test_a_recipe_is_checked_before_nanos_base_is_made(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = command("validate", write_recipe(tmp_path))
+    assert ended.exit_code == 0, ended.output
+    assert "made when the run starts" in ended.output
+
+
 def test_a_good_recipe_is_shown_as_what_will_be_done(command, tmp_path):
     from model.contracts.checkpoint import BaseModel
 
@@ -159,13 +166,6 @@ def test_a_good_recipe_is_shown_as_what_will_be_done(command, tmp_path):
         (["engine.activation_checkpointing=true"], {"engine": {"activation_checkpointing": True}}),
     ],
 )
-def test_a_recipe_is_checked_before_nanos_base_is_made(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ended = command("validate", write_recipe(tmp_path))
-    assert ended.exit_code == 0, ended.output
-    assert "made when the run starts" in ended.output
-
-
 def test_settings_become_nested_options(settings, overrides):
     assert overrides_of(settings) == overrides
 
