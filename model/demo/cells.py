@@ -12,8 +12,6 @@ NUM_KINDS = len(SHAPES) + 2
 NUM_COLOURS = len(COLOURS) + 1
 """No colour (nothing, or a word's ink), then the colours."""
 NUM_LETTERS = 26
-NUM_BINS = 100
-"""Places that a box's edge can have along a view; the language model's coordinates have two decimals too."""
 IGNORED = -100
 
 
@@ -29,8 +27,6 @@ class ViewTargets:
     """[C, 4] float32: x1, y1, x2, y2 in 0..1 of the view, cut at its edges; NaN where nothing is."""
     letters: np.ndarray
     """[C, WORD_LETTERS] int64: letters of the word at its cell; IGNORED where no word is, or where the view cuts the letter off."""
-    shape_colours: np.ndarray
-    """[SHAPES] int64: 1 + index in COLOURS of the thing of each shape, 0 where the view shows none."""
     word_letters: np.ndarray
     """[WORD_LETTERS] int64: letters of the word that the view shows; IGNORED where it shows none."""
 
@@ -51,7 +47,6 @@ def view_targets(scene: Scene, area: tuple[float, float, float], cells_per_side:
         colours=np.zeros(num_cells, np.int64),
         boxes=np.full((num_cells, 4), np.nan, np.float32),
         letters=np.full((num_cells, WORD_LETTERS), IGNORED, np.int64),
-        shape_colours=np.zeros(len(SHAPES), np.int64),
         word_letters=np.full(WORD_LETTERS, IGNORED, np.int64),
     )
     word = _seen(scene.word.box, area, cells_per_side)
@@ -66,8 +61,7 @@ def view_targets(scene: Scene, area: tuple[float, float, float], cells_per_side:
         seen = _seen(thing.box, area, cells_per_side)
         if seen is not None:
             cell, box = seen
-            shape, colour = SHAPES.index(thing.shape), 1 + list(COLOURS).index(thing.colour)
-            targets.kinds[cell], targets.colours[cell], targets.shape_colours[shape] = 1 + shape, colour, colour
+            targets.kinds[cell], targets.colours[cell] = 1 + SHAPES.index(thing.shape), 1 + list(COLOURS).index(thing.colour)
             targets.boxes[cell] = np.clip(box, 0, 1)
             targets.letters[cell] = IGNORED
     return targets

@@ -2,13 +2,21 @@
 
 import numpy as np
 
-from model.data.prompts import enumerate_in_words
-from model.demo.questions import article
-from model.demo.scenes import SHAPES, WORDS, Scene, Thing
+from model.data.boxes import box_numbers
+from model.data.prompts import (
+    SPOTTING,
+    detection_answer,
+    detection_question,
+    enumerate_in_words,
+    referring_question,
+    short_question,
+    spotting_answer,
+)
+from model.demo.questions import all_questions, article
+from model.demo.scenes import SHAPES, WORDS, Box, Scene, Thing
 
 DESCRIBE = "Describe the picture."
-WHERE = "Where is the {}?"
-SAY_PLACE = "It is at {}."
+_REFERRING_SHARE, _DETECTION_SHARE, _SPOTTING_SHARE, _DESCRIBING_SHARE = 0.5, 0.25, 0.3, 0.1
 _MIXTURES = {
     ("red", "yellow"): "orange",
     ("red", "blue"): "purple",
@@ -20,15 +28,37 @@ _TEXT_DIALOGUES = 600
 
 
 def instruction_turns(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """What is in the picture, then where some of the things are."""
+    """Questions of all kinds about one picture, each with its own prompt, as in LLaVA-1.5's mix.
+
+    A picture is either described, or asked about so that no answer can be read off an earlier turn: a thing whose colour or
+    shape is asked for is not called by both, and its box is asked for once.
+    """
+    if rng.random() < _DESCRIBING_SHARE:
+        return [(DESCRIBE, description(scene))]
+    asked = all_questions(scene, rng)
+    turns = [(short_question(one.question), one.answer) for one in asked]
+    for thing in scene.things:
+        box = box_in_text(scene, thing.box)
+        kind = rng.random()
+        if kind < _REFERRING_SHARE:
+            turns.append((referring_question(f"the {thing.shape}"), f"[{box}]"))
+        elif kind < _REFERRING_SHARE + _DETECTION_SHARE:
+            turns.append((detection_question(thing.shape), detection_answer(thing.shape, [box])))
+    if rng.random() < _SPOTTING_SHARE:
+        turns.append((SPOTTING, spotting_answer([(scene.word.text, box_in_text(scene, scene.word.box))])))
+    num_presence = sum(one.skill == "presence" for one in asked)
+    return turns[:num_presence] + [turns[num_presence + i] for i in rng.permutation(len(turns) - num_presence)]
+
+
+def description(scene: Scene) -> str:
+    """All things, then the word."""
     shown = [thing_with_article(thing) for thing in sorted(scene.things, key=lambda thing: SHAPES.index(thing.shape))]
-    said = f"There {'is' if len(shown) == 1 else 'are'} {enumerate_in_words(shown)}. The word is {scene.word.text}."
-    turns = [(DESCRIBE, said)]
-    for place in rng.permutation(len(scene.things))[:2]:
-        thing = scene.things[place]
-        turns.append((f"What is the {thing.colour} thing?", f"It is {thing_with_article(thing)}."))
-        turns.append((f"What can you say about the {thing.shape}?", f"It is {thing.colour}."))
-    return turns
+    return f"There {'is' if len(shown) == 1 else 'are'} {enumerate_in_words(shown)}. The word is {scene.word.text}."
+
+
+def box_in_text(scene: Scene, box: Box) -> str:
+    """Four coordinates of the square with the picture at its top left: the demo's recipe pads that way."""
+    return box_numbers(box, scene.width, scene.height, "corner")
 
 
 def thing_with_article(thing: Thing) -> str:

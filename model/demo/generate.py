@@ -24,7 +24,7 @@ from typing import Literal
 
 from model import storage
 from model.contracts.base import digest_of
-from model.demo.layouts import FIRST_HELD_OUT_ID, FOLDERS, picture_files, write_annotations
+from model.demo.layouts import FIRST_HELD_OUT_ID, FOLDERS, shown_by, write_annotations
 from model.demo.scenes import SCENE_VERSION, draw, encode, make_scene
 from model.errors import DataError
 
@@ -120,26 +120,24 @@ def _draw_pictures(folder: Path, seed: int, size: DemoSize, held_out: str, proce
     done = 0
     # Spawned, not forked: the caller may have threads. Each process draws whole chunks, so their number changes no byte.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = [(str(folder), *chunk) for chunk in _chunks(seed, size, held_out)]
+        jobs = [(str(folder), size.train_scenes, chunk) for chunk in _chunks(seed, size, held_out)]
         for drawn in pool.map(_draw_chunk, jobs):
             done += drawn
             progress(done, total, "drawing pictures")
 
 
-def _chunks(seed: int, size: DemoSize, held_out: str) -> Iterator[tuple[int, int, int, bool]]:
-    """(seed, first scene, end, whether for training)."""
-    for part, num_scenes in (("train", size.train_scenes), (held_out, size.held_out_scenes)):
+def _chunks(seed: int, size: DemoSize, held_out: str) -> Iterator[tuple[int, int, int, int]]:
+    """(seed, first scene, end, id of scene 0)."""
+    for part, num_scenes, first_id in (("train", size.train_scenes, 0), (held_out, size.held_out_scenes, FIRST_HELD_OUT_ID)):
         for start in range(0, num_scenes, _CHUNK_SCENES):
-            yield scene_seed(seed, part), start, min(start + _CHUNK_SCENES, num_scenes), part == "train"
+            yield scene_seed(seed, part), start, min(start + _CHUNK_SCENES, num_scenes), first_id
 
 
-def _draw_chunk(job: tuple[str, int, int, int, bool]) -> int:
-    folder, seed, start, end, for_training = job
+def _draw_chunk(job: tuple[str, int, tuple[int, int, int, int]]) -> int:
+    folder, train_scenes, (seed, start, end, first_id) = job
     for index in range(start, end):
         data = encode(draw(make_scene(seed, index)))
-        first, *others = (
-            Path(folder) / name for name in picture_files(index if for_training else FIRST_HELD_OUT_ID + index, for_training)
-        )
+        first, *others = (Path(folder) / name for name in shown_by(first_id + index, train_scenes))
         first.parent.mkdir(parents=True, exist_ok=True)
         first.write_bytes(data)
         for other in others:

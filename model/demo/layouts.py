@@ -4,6 +4,7 @@ Every label is true by construction: it is written from the description that the
 """
 
 import json
+import math
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from model.demo.scenes import SHAPES, Box, Scene
 FOLDERS = ("coco", "refcoco", "vqav2", "icdar", "llava", "text", "pope", "reading")
 FIRST_HELD_OUT_ID = 500_000
 """Picture ids of held-out scenes start here; those of training at 0."""
+TRAIN_SHARES = {"coco": 0.25, "refcoco": 0.25, "vqav2": 0.5, "icdar": 0.2, "llava": 1.0}
+"""Share of the training scenes that a dataset shows: the first ones, so that datasets share pictures, as the public ones do."""
 VQA_ANSWERS = 10
 """People who answer each question in VQAv2; here they all agree."""
 _QUESTION_TYPES = {
@@ -30,39 +33,57 @@ _QUESTION_TYPES = {
 """VQAv2's `question_type` and `answer_type`."""
 
 
-def picture_files(picture_id: int, for_training: bool) -> list[str]:
-    """Every place where a scene's picture lies."""
-    split = "train" if for_training else "val"
-    places = [
-        f"coco/{split}/{picture_id:012d}.jpg",
-        f"refcoco/images/{picture_id:012d}.jpg",
-        f"vqav2/images/{split}2014/COCO_{split}2014_{picture_id:012d}.jpg",
-    ]
-    if for_training:
-        return [*places, f"icdar/images/img_{picture_id}.jpg", f"llava/images/{picture_id:012d}.jpg"]
-    return [*places, f"pope/images/{picture_id:012d}.jpg", f"reading/images/{picture_id:012d}.jpg"]
+def picture_files(picture_id: int) -> dict[str, str]:
+    """Where a scene's picture lies, by dataset; which of them show it is decided by `shown_by`."""
+    if picture_id < FIRST_HELD_OUT_ID:
+        return {
+            "llava": f"llava/images/{picture_id:012d}.jpg",
+            "coco": f"coco/train/{picture_id:012d}.jpg",
+            "refcoco": f"refcoco/images/{picture_id:012d}.jpg",
+            "vqav2": f"vqav2/images/train2014/COCO_train2014_{picture_id:012d}.jpg",
+            "icdar": f"icdar/images/img_{picture_id}.jpg",
+        }
+    return {
+        "coco": f"coco/val/{picture_id:012d}.jpg",
+        "refcoco": f"refcoco/images/{picture_id:012d}.jpg",
+        "vqav2": f"vqav2/images/val2014/COCO_val2014_{picture_id:012d}.jpg",
+        "pope": f"pope/images/{picture_id:012d}.jpg",
+        "reading": f"reading/images/{picture_id:012d}.jpg",
+    }
+
+
+def num_scenes(dataset: str, train_scenes: int) -> int:
+    """How many of the training scenes a dataset shows."""
+    return math.ceil(TRAIN_SHARES[dataset] * train_scenes)
+
+
+def shown_by(picture_id: int, train_scenes: int) -> list[str]:
+    """Files that a scene's picture is written to."""
+    files = picture_files(picture_id)
+    if picture_id >= FIRST_HELD_OUT_ID:
+        return list(files.values())
+    return [file for dataset, file in files.items() if picture_id < num_scenes(dataset, train_scenes)]
 
 
 def write_annotations(folder: Path, train: Sequence[Scene], held_out: Sequence[Scene]) -> None:
     """Annotation files of all six families for training scenes, and benchmark files about held-out ones."""
-    by_split = {"train": list(enumerate(train)), "val": list(enumerate(held_out, start=FIRST_HELD_OUT_ID))}
-    write_refcoco(folder / "refcoco", by_split)
-    for split, numbered in by_split.items():
-        _put_json(folder / f"coco/annotations/instances_{split}.json", coco_file(numbered))
-    _write_train_only(folder, by_split["train"])
-    _write_held_out_only(folder, by_split["val"])
-
-
-def _write_train_only(folder: Path, numbered: Sequence[tuple[int, Scene]]) -> None:
-    write_vqa(folder / "vqav2", "train2014", [(number, all_questions(scene, _rng(scene, 1))) for number, scene in numbered])
+    shown = {dataset: list(enumerate(train[: num_scenes(dataset, len(train))])) for dataset in TRAIN_SHARES}
+    asked_about = list(enumerate(held_out, start=FIRST_HELD_OUT_ID))
+    _put_json(folder / "coco/annotations/instances_train.json", coco_file(shown["coco"]))
+    _put_json(folder / "coco/annotations/instances_val.json", coco_file(asked_about))
+    write_refcoco(folder / "refcoco", {"train": shown["refcoco"], "val": asked_about})
+    write_vqa(
+        folder / "vqav2", "train2014", [(number, all_questions(scene, _rng(scene, 1))) for number, scene in shown["vqav2"]]
+    )
     (folder / "icdar/gt").mkdir(parents=True, exist_ok=True)
-    for number, scene in numbered:
+    for number, scene in shown["icdar"]:
         (folder / f"icdar/gt/gt_img_{number}.txt").write_text(icdar_line(scene), encoding="utf-8")
-    _put_json(folder / "llava/instructions.json", [llava_row(number, scene) for number, scene in numbered])
+    _put_json(folder / "llava/instructions.json", [llava_row(number, scene) for number, scene in shown["llava"]])
     _put_lines(folder / "text/train.jsonl", [{"id": str(n), "data": said} for n, said in enumerate(text_dialogues())])
+    _write_benchmarks(folder, asked_about)
 
 
-def _write_held_out_only(folder: Path, numbered: Sequence[tuple[int, Scene]]) -> None:
+def _write_benchmarks(folder: Path, numbered: Sequence[tuple[int, Scene]]) -> None:
     asked = []
     for number, scene in numbered:
         rng = _rng(scene, 2)
@@ -101,7 +122,10 @@ def write_refcoco(root: Path, by_split: dict[str, Sequence[tuple[int, Scene]]]) 
         for number, scene in numbered:
             for place, thing in enumerate(scene.things):
                 category_id, ann_id = 1 + SHAPES.index(thing.shape), 10 * number + place
-                refs.append(_ref(len(refs), number, ann_id, category_id, split, expressions(thing)))
+                said = expressions(thing)
+                if split == "train":  # one of them: the second would be copied from the first, not looked up in the picture
+                    said = [said[(number + place) % len(said)]]
+                refs.append(_ref(len(refs), number, ann_id, category_id, split, said))
     _put_json(root / "instances.json", coco_file([one for numbered in by_split.values() for one in numbered]))
     (root / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
 

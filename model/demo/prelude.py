@@ -13,7 +13,7 @@ from model import storage
 from model.contracts.base import digest_of
 from model.contracts.checkpoint import BaseModel
 from model.demo.generate import scene_seed
-from model.demo.pretrain import PretrainSettings, pretrain_encoders
+from model.demo.pretrain import Lessons, PretrainSettings, pretrain_encoders
 from model.demo.scenes import SCENE_VERSION
 from model.demo.vocabulary import PHRASES, dialogue_texts, train_vocabulary
 from model.errors import DataError
@@ -51,9 +51,9 @@ def make_nano_base(
             return finished
         raise DataError(f"{out_uri} holds another base ({finished.name}); give this one a folder of its own.")
     vocabulary = train_vocabulary(dialogue_texts(scene_seed(seed, "encoders")), PHRASES)
-    weights = pretrain_encoders(
-        variant, scene_seed(seed, "encoders"), seed, settings, processes, progress or (lambda done, total, text: None)
-    )
+    show = progress or (lambda done, total, text: None)
+    lessons = Lessons(variant, scene_seed(seed, "encoders"), seed, settings)
+    weights = pretrain_encoders(lessons, processes, lambda done: show(done, settings.steps, "pre-training the encoders"))
     with tempfile.TemporaryDirectory(prefix="sphinx-x-base-") as temporary:
         folder = Path(temporary)
         (folder / TOKENIZER_FILE).write_bytes(vocabulary)
