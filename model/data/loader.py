@@ -46,6 +46,7 @@ class StepBatch:
     """This rank's; every rank has equally many."""
     supervised_tokens: int
     """On all ranks, as are the counts below."""
+    filled_packs: int
     samples: int
     tokens: int
     real_views: int
@@ -109,6 +110,7 @@ class Loader:
             number=step.number,
             packs=packs,
             supervised_tokens=step.supervised_tokens,
+            filled_packs=step.filled_packs,
             samples=step.samples,
             tokens=step.tokens,
             real_views=step.real_views,

@@ -48,6 +48,11 @@ class StepPlan:
         return sum(len(pack.samples) for pack in self.packs)
 
     @property
+    def filled_packs(self) -> int:
+        """Packs that hold a sample; what is averaged over packs is averaged over these."""
+        return sum(bool(pack.samples) for pack in self.packs)
+
+    @property
     def tokens(self) -> int:
         return self._total("tokens")
 

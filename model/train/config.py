@@ -1,7 +1,8 @@
 """TrainConfig: everything that decides a training run besides its data. Typed defaults are the paper's (section 4.1).
 
 A preset `presets/<variant>.yaml` holds a size's differences from these defaults; a user's overrides come on top.
-Only fields in `RUN_SHAPE` may differ between two runs of one digest: they change speed and safety, never the result.
+Only fields in `RUN_SHAPE` and `HOW_SPREAD` may differ between two runs of one digest: they change speed and safety, never the
+result beyond the order of summation.
 """
 
 from pathlib import Path
@@ -101,6 +102,8 @@ class WatchConfig(Part):
 
 
 RUN_SHAPE = ("loader", "checkpoint", "watch")
+HOW_SPREAD = {"zero_stage", "expert_parallel_size", "activation_checkpointing"}
+"""Of `engine`: like the number of ranks, these may change when a run goes on."""
 
 
 class TrainConfig(Part):
@@ -121,8 +124,8 @@ class TrainConfig(Part):
 
     @property
     def digest(self) -> str:
-        """Digest of what decides the result; reading, saving and watching do not."""
-        return digest_of(self.model_dump(mode="json", exclude=set(RUN_SHAPE)))
+        """Digest of what decides the result; reading, saving, watching and spreading do not."""
+        return digest_of(self.model_dump(mode="json", exclude={**dict.fromkeys(RUN_SHAPE, True), "engine": HOW_SPREAD}))
 
 
 def load_train_config(variant: str, overrides: dict[str, Any] | None = None) -> TrainConfig:

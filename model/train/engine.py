@@ -10,6 +10,7 @@ import io
 import math
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,16 @@ from torch import Tensor, nn
 
 from model.contracts.base import digest_of
 from model.data.materialise import PackBatch
-from model.errors import ConfigError, TrainError
 from model.sphinx_x.modeling_sphinx_x import Pack, PackedLoss, SphinxXForConditionalGeneration
 from model.train.config import TrainConfig
+from model.train.experts import (
+    WholeTensor,
+    gather_experts,
+    recorders_by_name,
+    whole_tensors,
+)
 from model.train.ranks import Ranks
+from model.train.settings import deepspeed_config
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -58,6 +65,8 @@ class StepOutcome:
     """Global, before clipping."""
     skipped: bool
     """Whether the update was left out, as a spike."""
+    work_seconds: float
+    """This rank's own time up to the backward pass of its last pack, from where on ranks wait for each other."""
 
 
 class Engine:
@@ -97,9 +106,8 @@ class Engine:
         if from_universal:
             settings["checkpoint"] = {"load_universal": True}
         self.deepspeed: Any = None
-        parameters: Any = list(trained.parameters())
-        with _quietly():
-            self.deepspeed, *_ = deepspeed.initialize(model=trained, config=settings, model_parameters=parameters)
+        with _quietly(), recorders_by_name():
+            self.deepspeed, *_ = deepspeed.initialize(model=trained, config=settings)
         self.deepspeed.checkpoint_engine = HostCheckpointEngine()
 
     def encode(self, conv_views: Tensor, vit_views: Tensor) -> Tensor:
@@ -107,41 +115,52 @@ class Engine:
         return self.model.encode_views(conv_views.to(self.ranks.device), vit_views.to(self.ranks.device)).cpu()
 
     def step(
-        self, packs: Sequence[PackBatch], supervised_tokens: int, learning_rate: float, is_spike: Any = None
+        self,
+        packs: Sequence[PackBatch],
+        supervised_tokens: int,
+        filled_packs: int,
+        learning_rate: float,
+        is_spike: Any = None,
     ) -> StepOutcome:
         """One optimizer step over this rank's packs.
 
         Args:
             supervised_tokens: Of the whole global batch.
+            filled_packs: Packs of the whole global batch that hold a sample.
             is_spike: Asked with this step's mean loss before the update; True leaves the update out.
         """
         assert len(packs) == self.packs_per_rank
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = learning_rate
-        token_losses, skipped = [], False
+        token_losses, skipped, began = [], False, self._mark()
         for number, pack in enumerate(packs):
             loss = self.deepspeed(pack)
             token_losses.append(loss.token_losses)
+            worked = self._mark()
             if is_spike is not None and number + 1 == len(packs):
                 skipped = is_spike(self._mean_loss(token_losses, supervised_tokens))
-            self.backward_sum(loss, supervised_tokens, poisoned=skipped)
+            balance_weight = self.config.balance_loss_weight / max(1, filled_packs) if pack.samples else 0.0
+            self.backward_sum(loss, supervised_tokens, balance_weight, poisoned=skipped)
             if number + 1 == len(packs):
                 norm = self._clip_unsharded(skipped)
             self.deepspeed.step()
         if norm is None:
             norm = float(self.deepspeed.get_global_grad_norm())
-        return StepOutcome(token_losses, norm, skipped)
+        return StepOutcome(token_losses, norm, skipped, _seconds_between(began, worked))
 
-    def backward_sum(self, loss: PackedLoss, supervised_tokens: int, poisoned: bool = False) -> None:
+    def backward_sum(
+        self, loss: PackedLoss, supervised_tokens: int, balance_weight: float = 0.0, poisoned: bool = False
+    ) -> None:
         """Gradient of this pack's part of the global mean; the only caller of DeepSpeed's backward.
 
         Args:
+            balance_weight: Of this pack's balance loss in the step's: the configured weight over the number of packs that hold
+                a sample, 0 for one that holds none.
             poisoned: Make the gradient NaN, at which every sharded optimizer leaves the update out.
         """
         part = loss.loss_sum * (self.ranks.world_size / max(1, supervised_tokens))
         if loss.balance_loss is not None and self.config.balance_loss_weight:
-            # A mean per pack, averaged over all packs of the step.
-            part = part + loss.balance_loss * (self.config.balance_loss_weight / self.packs_per_rank)
+            part = part + loss.balance_loss * (self.ranks.world_size * balance_weight)
         self.deepspeed.backward(part * math.nan if poisoned else part, scale_wrt_gas=False)
 
     def snapshot(self, client_state: dict[str, Any]) -> dict[str, Any]:
@@ -171,21 +190,33 @@ class Engine:
 
     def weight_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shape and type of every tensor of the whole model, in the order of `weights`."""
-        return {name: (tuple(getattr(one, "ds_shape", one.shape)), one.dtype) for name, one in self._state().items()}
+        return {name: (one.shape, one.dtype) for name, one in self._state().items()}
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the whole model on the CPU, one at a time; sharded ones are gathered, so on every rank."""
         import deepspeed
 
-        for name, tensor in self._state().items():
+        for name, whole in self._state().items():
+            if whole.over_experts:
+                yield name, gather_experts(whole, self.config.engine.expert_parallel_size)
+                continue
+            (tensor,) = whole.parts
             if hasattr(tensor, "ds_id"):
                 with deepspeed.zero.GatheredParameters([tensor]):
                     yield name, tensor.detach().cpu().clone()
             else:
                 yield name, tensor.detach().cpu()
 
-    def _state(self) -> dict[str, Tensor]:
-        return self.model.state_dict(keep_vars=True)
+    def _state(self) -> dict[str, WholeTensor]:
+        return whole_tensors(self.model.state_dict(keep_vars=True), self.config.engine.expert_parallel_size)
+
+    def _mark(self) -> Any:
+        """A point in time, on the device's own clock where it runs behind the program."""
+        if self.ranks.device.type != "cuda":
+            return time.perf_counter()
+        mark = torch.cuda.Event(enable_timing=True)
+        mark.record()
+        return mark
 
     def _mean_loss(self, token_losses: list[Tensor], supervised_tokens: int) -> float:
         total = torch.cat(token_losses).sum().double().cpu()
@@ -210,74 +241,11 @@ def trained_parameters_digest(model: SphinxXForConditionalGeneration) -> str:
     return digest_of({name: list(parameter.shape) for name, parameter in Trained(model).named_parameters()})
 
 
-def deepspeed_config(config: TrainConfig, packs_per_rank: int, ranks: Ranks) -> dict[str, Any]:
-    """DeepSpeed's JSON for a training configuration."""
-    optimizer, engine = config.optimizer, config.engine
-    on_gpu = ranks.device.type == "cuda"
-    zero: dict[str, Any] = {
-        "stage": engine.zero_stage,
-        # Communication beside computation pays on a GPU alone; on a CPU it costs threads.
-        "overlap_comm": on_gpu and engine.zero_stage > 1,
-        "contiguous_gradients": on_gpu,
-        "reduce_bucket_size": 200_000_000,
-        "allgather_bucket_size": 200_000_000,
-    }
-    if engine.offload == "optimizer":
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
-    settings: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": packs_per_rank,
-        # Stage 0 is clipped by `Engine._clip_unsharded`.
-        "gradient_clipping": optimizer.clip_norm if engine.zero_stage else 0.0,
-        "steps_per_print": 10**12,
-        "zero_optimization": zero,
-        "optimizer": {
-            "type": "AdamW",
-            "params": {
-                "torch_adam": engine.offload == "none",
-                "lr": optimizer.learning_rate,
-                "betas": [optimizer.beta1, optimizer.beta2],
-                "eps": optimizer.eps,
-                "weight_decay": optimizer.weight_decay,
-                **({"fused": True} if engine.offload == "none" else {}),
-            },
-        },
-    }
-    if engine.precision == "bf16":
-        settings["bf16"] = {"enabled": True, "check_grad_overflow": True}
-        # Otherwise gradients are summed over a step's packs in bf16.
-        settings["data_types"] = {"grad_accum_dtype": "fp32"}
-    return settings
+def _seconds_between(first: Any, last: Any) -> float:
+    """Seconds between two marks that the device has passed."""
+    return last - first if isinstance(first, float) else first.elapsed_time(last) / 1e3
 
 
 def _quietly() -> contextlib.AbstractContextManager:
     """DeepSpeed prints its memory and its file formats at start."""
     return contextlib.redirect_stdout(io.StringIO())
-
-
-def require_supported(config: TrainConfig) -> None:
-    """Refuse what cannot be trained as configured, before anything is read.
-
-    Raises:
-        ConfigError: two settings do not go together.
-    """
-    engine = config.engine
-    if engine.precision == "bf16" and engine.zero_stage == 0:
-        raise ConfigError("engine.zero_stage: 0 sums gradients in bf16; take stage 1, or engine.precision fp32.")
-    if engine.expert_parallel_size > 1:
-        raise ConfigError(
-            f"engine.expert_parallel_size: {engine.expert_parallel_size} spreads experts over ranks, which this trainer does not "
-            "do yet; set it to 1, with engine.zero_stage 3 where the experts do not fit one GPU."
-        )
-
-
-def require_finite(loss: float, step: int) -> None:
-    """Stop at a loss that is no number.
-
-    Raises:
-        TrainError: it is not finite.
-    """
-    if not math.isfinite(loss):
-        raise TrainError(
-            f"the loss at step {step} is {loss}; lower optimizer.learning_rate or optimizer.clip_norm and start a new run."
-        )

@@ -7,14 +7,16 @@ from typing import Any, Literal, Protocol
 from model.data.loader import StepBatch, open_loader
 from model.data.plan import PackPlan
 from model.train.checkpoint import CheckpointSaver
-from model.train.engine import Engine, require_finite
+from model.train.engine import Engine
 from model.train.lease import RunLease
 from model.train.log import RunLog
 from model.train.metrics import Agreement, Window
 from model.train.ranks import Ranks
 from model.train.schedule import learning_rate
+from model.train.settings import require_finite
 from model.train.spec import TrainSpec
 from model.train.stop import StopSignal, TrainStopped
+from model.train.trainer_status import TrainerStatus
 from model.train.watch import SpikeWatch, StepProfiler
 from model.variants import variant_named
 
@@ -58,6 +60,7 @@ class Recorder:
     log: RunLog | None = None
     tracker: Tracker | None = None
     profiler: StepProfiler | None = None
+    status: TrainerStatus | None = None
 
     def before_step(self, step: int) -> None:
         if self.profiler is not None:
@@ -72,6 +75,8 @@ class Recorder:
     def write(self, row: dict[str, Any]) -> None:
         if self.log is not None:
             self.log.append(row)
+        if self.status is not None:
+            self.status.show(row)
         if self.tracker is not None:
             self.tracker.log(row["step"], {name: float(value) for name, value in row.items() if name not in ("step", "time")})
 
@@ -114,7 +119,7 @@ def run_steps(
             recorder.before_step(batch.number)
             rate = learning_rate(batch.number, plan.num_steps, config.epochs, config.optimizer.learning_rate, config.schedule)
             packs = [pack.to(ranks.device) for pack in batch.packs]
-            outcome = engine.step(packs, batch.supervised_tokens, rate, spikes if spikes.is_on else None)
+            outcome = engine.step(packs, batch.supervised_tokens, batch.filled_packs, rate, spikes if spikes.is_on else None)
             now = time.perf_counter()
             progress.add(batch, now - began)
             window.add(batch, outcome, now - began)

@@ -26,7 +26,7 @@ SMOOTHING = 0.7
 """Weight of the past in the speed from which the time left is told."""
 
 _SUMS = ("samples", "tokens", "real_views", "skipped_views", "supervised_tokens", "steps", "gradient_norm", "skipped_updates")
-_PER_RANK = ("waited_seconds", "seconds")
+_PER_RANK = ("waited_seconds", "seconds", "work_seconds")
 
 
 class Window:
@@ -61,6 +61,7 @@ class Window:
         for name in ("samples", "tokens", "real_views", "skipped_views", "supervised_tokens", "waited_seconds"):
             self._sums[name] += getattr(batch, name)
         self._sums["seconds"] += seconds
+        self._sums["work_seconds"] += batch.waited_seconds + outcome.work_seconds
         self._sums["steps"] += 1
         self._sums["skipped_updates"] += outcome.skipped
         self._norms.append(outcome.gradient_norm)
@@ -68,30 +69,36 @@ class Window:
 
     def totals(self) -> list[float]:
         """The sums over all ranks, for a checkpoint; on every rank."""
+        return [*self._gathered().sum(0).tolist(), *(self._sums[name] for name in _SUMS)]
+
+    def _gathered(self) -> Tensor:
+        """Every rank's own sums [ranks, losses and counts by name, seconds]; on every rank."""
         self._sums["gradient_norm"] += sum(float(norm) for norm in self._norms)
         self._norms = []
         per_rank = torch.tensor([self._sums[name] for name in _PER_RANK], dtype=torch.float64)
-        values = torch.cat([self._losses.cpu(), self._counts.cpu(), per_rank])
-        dist.all_reduce(values, group=self.ranks.host_group)
-        return [*values.tolist(), *(self._sums[name] for name in _SUMS)]
+        mine = torch.cat([self._losses.cpu(), self._counts.cpu(), per_rank])
+        every = [torch.empty_like(mine) for _ in range(self.ranks.world_size)]
+        dist.all_gather(every, mine, group=self.ranks.host_group)
+        return torch.stack(every)
 
     def restore(self, totals: Sequence[float]) -> None:
-        """Go on from the sums of a checkpoint; they are counted on rank 0 alone."""
+        """Go on from the sums of a checkpoint; losses are counted on rank 0 alone, seconds on all ranks alike."""
         size = len(self._names)
         if self.ranks.is_first:
             self._losses += torch.tensor(totals[:size], dtype=torch.float64, device=self.ranks.device)
             self._counts += torch.tensor(totals[size : 2 * size], dtype=torch.float64, device=self.ranks.device)
-            self._sums.update(zip(_PER_RANK, totals[2 * size : 2 * size + 2], strict=True))
-        self._sums.update(zip(_SUMS, totals[2 * size + 2 :], strict=True))
+        ends = 2 * size + len(_PER_RANK)
+        share = [seconds / self.ranks.world_size for seconds in totals[2 * size : ends]]
+        self._sums.update(zip(_PER_RANK, share, strict=True))
+        self._sums.update(zip(_SUMS, totals[ends:], strict=True))
 
     def row(self, step: int, learning_rate: float, samples_seen: int, tokens_seen: int) -> dict[str, Any]:
         """The log's row after `step` steps, and a new window; on every rank."""
-        values = self.totals()
-        size = len(self._names)
+        by_rank = self._gathered()
+        values, sums, size = by_rank.sum(0).tolist(), self._sums, len(self._names)
         losses, counts = values[:size], values[size : 2 * size]
-        waited, seconds_of_ranks = values[2 * size : 2 * size + 2]
-        sums = dict(zip(_SUMS, values[2 * size + 2 :], strict=True))
-        seconds = max(seconds_of_ranks / self.ranks.world_size, 1e-9)
+        waited, seconds, worked = by_rank[:, 2 * size :].clamp(min=1e-9).unbind(1)  # of each rank
+        seconds = float(seconds.mean())
         per_step = seconds / sums["steps"]
         past = self._seconds_per_step or per_step
         self._seconds_per_step = SMOOTHING * past + (1 - SMOOTHING) * per_step
@@ -108,7 +115,8 @@ class Window:
             "samples_per_second": sums["samples"] / seconds,
             "tokens_per_second": sums["tokens"] / seconds,
             "seconds_left": (self.plan.num_steps - step) * self._seconds_per_step,
-            "data_wait_share": waited / max(seconds_of_ranks, 1e-9),
+            "data_wait_share": float(waited.mean()) / seconds,
+            "straggler_ratio": float(worked.max() / worked.mean()),
             "pack_fill": sums["tokens"] / places,
             "real_views": int(sums["real_views"]),
             "skipped_views": int(sums["skipped_views"]),

@@ -19,13 +19,14 @@ from model.export import export_model
 from model.sphinx_x.configuration_sphinx_x import SphinxXConfig
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.checkpoint import CheckpointSaver, remove_torn
-from model.train.engine import DTYPES, Engine, require_supported, trained_parameters_digest
+from model.train.engine import DTYPES, Engine, trained_parameters_digest
 from model.train.lease import RunLease
 from model.train.log import RunLog
 from model.train.loop import Progress, Recorder, Tracker, run_steps
 from model.train.metrics import Window
 from model.train.ranks import Ranks, join_ranks
 from model.train.restore import newest_checkpoint
+from model.train.settings import require_supported
 from model.train.spec import (
     LEASE_FILE,
     SPEC_FILE,
@@ -37,6 +38,7 @@ from model.train.spec import (
     run_uri,
 )
 from model.train.stop import StopSignal
+from model.train.trainer_status import TrainerStatus
 from model.train.watch import StepProfiler
 from model.variants import variant_named
 
@@ -67,7 +69,7 @@ def train(spec: TrainSpec, tracker: Tracker | None = None) -> ModelManifest:
 
 def _train(spec: TrainSpec, ranks: Ranks, tracker: Tracker | None) -> ModelManifest:
     config = spec.config
-    ranks.alike(lambda: require_supported(config))
+    ranks.alike(lambda: require_supported(config, ranks.world_size))
     run = ranks.alike(lambda: run_uri(spec))
     with StopSignal(run) as stop, ExitStack() as held:
         recorder = Recorder(tracker=tracker)
@@ -97,6 +99,7 @@ def _train(spec: TrainSpec, ranks: Ranks, tracker: Tracker | None) -> ModelManif
 def _take_run(spec: TrainSpec, run: str, recorder: Recorder, held: ExitStack) -> str:
     """Hold the run's folder, tidy it, and give this start of it a name; on rank 0."""
     recorder.lease = held.enter_context(RunLease(storage.join(run, LEASE_FILE), run))
+    recorder.status = held.enter_context(TrainerStatus())
     remove_torn(run)
     storage.write_text(storage.join(run, SPEC_FILE), spec.to_json())
     return recorder.lease.mine.token[:12]

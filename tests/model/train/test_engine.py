@@ -1,60 +1,21 @@
 """One optimizer step: the same for any number of ranks, any ZeRO stage, any share of text, and equal to plain torch."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from model.build import build_model
-from model.data.materialise import PackBatch
 from model.train.engine import DTYPES, Engine
 from model.train.ranks import join_ranks
 from model.variants import variant_named
+from tests.model.train.packs import FILLED, MIXED, SUPERVISED, packs_of_step
 from tests.support.gloo import run_gloo
 from tests.support.tiny import full_state, quick_config
 
-SUPERVISED = (61, 1, 17, 0)
-"""Supervised tokens of the four packs of a step; the last one is empty."""
 NUM_STEPS = 3
-
-
-def make_pack(supervised: int, num_pictures: int, seed: int) -> PackBatch:
-    """A pack of one sample (none for 0 supervised tokens) with random text and views; pictures have a skipped view each."""
-    draw = torch.Generator().manual_seed(seed)
-    variant = variant_named("nano")
-    per_view = variant.geometry.tokens_per_view
-    view_starts = [1 + picture * (2 * per_view + 1) + view * per_view for picture in range(num_pictures) for view in range(2)]
-    skips = [1 + picture * (2 * per_view + 1) + 2 * per_view for picture in range(num_pictures)]
-    length = 1 + num_pictures * (2 * per_view + 1) + supervised + 5 if supervised else 1
-    ids = torch.randint(3, variant.language.vocab, (length,), generator=draw)
-    labels = torch.full_like(ids, -100)
-    labels[length - supervised :] = ids[length - supervised :] if supervised else labels[length:]
-    places = torch.zeros(supervised, dtype=torch.long)
-
-    def views(side_px: int) -> torch.Tensor | None:
-        if not num_pictures:
-            return None
-        return torch.randint(0, 256, (2 * num_pictures, 3, side_px, side_px), generator=draw, dtype=torch.uint8)
-
-    return PackBatch(
-        input_ids=ids,
-        labels=labels,
-        position_ids=torch.arange(length),
-        cu_seqlens=torch.tensor([0, length], dtype=torch.int32),
-        view_starts=torch.tensor(view_starts, dtype=torch.long),
-        skip_positions=torch.tensor(skips, dtype=torch.long),
-        supervised_datasets=places,
-        supervised_tasks=places,
-        conv_views=views(variant.geometry.conv_px),
-        vit_views=views(variant.geometry.vit_px),
-        features=None,
-        max_seqlen=length,
-        samples=int(supervised > 0),
-    )
-
-
-def packs_of_step(step: int, pictures: tuple[int, ...]) -> list[PackBatch]:
-    return [make_pack(count, shown, 100 * step + n) for n, (count, shown) in enumerate(zip(SUPERVISED, pictures, strict=True))]
 
 
 def train_some_steps(stage: int, pictures: tuple[int, ...], engine_fields: dict | None = None) -> dict:
@@ -66,7 +27,7 @@ def train_some_steps(stage: int, pictures: tuple[int, ...], engine_fields: dict 
     norms, losses = [], []
     for step in range(NUM_STEPS):
         mine = packs_of_step(step, pictures)[ranks.rank * each : (ranks.rank + 1) * each]
-        outcome = engine.step(mine, sum(SUPERVISED), 1e-2)
+        outcome = engine.step(mine, sum(SUPERVISED), FILLED, 1e-2)
         norms.append(float(outcome.gradient_norm))
         losses.append(float(sum(one.sum() for one in outcome.token_losses)))
     weights = {name: value.float().numpy() for name, value in engine.weights() if not name.startswith(("conv.", "vit."))}
@@ -76,7 +37,7 @@ def train_some_steps(stage: int, pictures: tuple[int, ...], engine_fields: dict 
 def plain_torch(pictures: tuple[int, ...]) -> dict:
     """The same steps without DeepSpeed: one process, one gradient over all packs."""
     config = quick_config().optimizer
-    model = build_model(variant_named("nano"), None, seed=1).train()
+    model: Any = build_model(variant_named("nano"), None, seed=1).train()
     model.config.text_config.use_cache = False
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -98,9 +59,6 @@ def assert_equal_training(found: dict, expected: dict) -> None:
     for name, value in expected["weights"].items():
         error = np.abs(found["weights"][name] - value).max() / np.abs(value).max()
         assert error < 2e-5, f"{name} differs by {error:.1e}"
-
-
-MIXED = (2, 0, 1, 0)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +108,7 @@ def skip_second_step(stage: int, precision: str) -> dict:
 
     states = []
     for _ in range(3):
-        skipped = engine.step(mine, sum(SUPERVISED), 1e-2, is_spike).skipped
+        skipped = engine.step(mine, sum(SUPERVISED), FILLED, 1e-2, is_spike).skipped
         states.append((skipped, dict(engine.weights())["language.lm_head.weight"].float().numpy().copy()))
     return {"states": states, "seen": seen}
 
