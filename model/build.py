@@ -96,13 +96,18 @@ def _built_from(config: SphinxXConfig, folder: Path, variant: Variant) -> Sphinx
     model.to_empty(device="cpu")
     model.fusion.reset_parameters()
     if (folder / FUSION_FILE).is_file():
-        fill(model.fusion.state_dict(), [folder / FUSION_FILE])
+        fill(model.fusion.state_dict(keep_vars=True), [folder / FUSION_FILE])
     parts = {"conv": model.conv, "vit": model.vit}
     fill(
-        {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}, [encoders]
+        {
+            f"{part}.{name}": tensor
+            for part, module in parts.items()
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        },
+        [encoders],
     )
     if language.is_dir():
-        fill(model.language.state_dict(), sorted(language.glob("*.safetensors")))
+        fill(model.language.state_dict(keep_vars=True), sorted(language.glob("*.safetensors")))
     for module in model.language.modules():
         # A rotary embedding's frequencies are in no file; without a language model in the base, nothing is.
         if not language.is_dir() or not list(module.parameters()):
@@ -111,7 +116,13 @@ def _built_from(config: SphinxXConfig, folder: Path, variant: Variant) -> Sphinx
 
 
 def fill(targets: dict[str, torch.Tensor], files: Sequence[Path]) -> None:
-    """Copy every tensor of safetensors files into the target of its name, one at a time; nothing may be missing or left over.
+    """Give every target the tensor of its name in safetensors files, one at a time; nothing may be missing or left over.
+
+    A tensor of the target's type stays in the mapped file until it is written to, so that the processes of a machine which build
+    the same model share one copy in memory; of another type it is copied.
+
+    Args:
+        targets: Parameters and buffers themselves (`state_dict(keep_vars=True)`), on the CPU.
 
     Raises:
         DataError: a tensor is missing, not known or of another shape; names it and its file.
@@ -126,8 +137,11 @@ def fill(targets: dict[str, torch.Tensor], files: Sequence[Path]) -> None:
                 target = targets[name]
                 if target.shape != tensor.shape:
                     raise DataError(f"{file}: tensor {name} is {tuple(tensor.shape)}, the model needs {tuple(target.shape)}.")
-                with torch.no_grad():
-                    target.copy_(tensor)
+                if (target.dtype, target.stride()) == (tensor.dtype, tensor.stride()):
+                    target.data = tensor
+                else:
+                    with torch.no_grad():
+                        target.copy_(tensor)
                 missing.discard(name)
     if missing:
         where = files[0].parent if files else "the base directory's language folder"

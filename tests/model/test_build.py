@@ -12,9 +12,11 @@ from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.variants import Variant
 from model.weights import ENCODERS_FILE, LANGUAGE_FOLDER
 from tests.model.sphinx_x.tiny_models import tiny_variant
+from tests.support.gloo import run_gloo
 
 LLAMA = tiny_variant("llama")
 TINY = LLAMA.model_copy(update={"name": "tiny"})
+TINY_OF_SOME_SIZE = TINY.model_copy(update={"language": LLAMA.language.model_copy(update={"vocab": 300_000})})
 
 
 def write_base(folder: Path, model: SphinxXForConditionalGeneration, language: bool) -> str:
@@ -104,3 +106,27 @@ def test_a_base_without_encoders_or_language_says_how_to_make_one(tmp_path: Path
     base = write_base(tmp_path, build_model(LLAMA, None), language=False)
     with pytest.raises(DataError, match=r"tiny starts from .*; make the base with python -m model.convert"):
         build_model(TINY, base)
+
+
+def build_and_measure(base: str, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes of this process's own memory that a model takes, and bytes of the model."""
+    before = own_bytes()
+    model = build_model(TINY_OF_SOME_SIZE, base, dtype)
+    return own_bytes() - before, sum(value.numel() * value.element_size() for value in model.language.state_dict().values())
+
+
+def own_bytes() -> int:
+    """Memory that no other process shares."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def test_processes_that_build_from_one_base_share_its_weights(tmp_path: Path) -> None:
+    model = build_model(TINY_OF_SOME_SIZE, None, torch.bfloat16)
+    base = write_base(tmp_path, model, language=True)
+    del model
+    ((own, whole),) = run_gloo(1, build_and_measure, base, torch.bfloat16)
+    assert whole > 60_000_000
+    assert own < 0.3 * whole
+    ((own, whole),) = run_gloo(1, build_and_measure, base, torch.float32)
+    assert own > 0.9 * whole  # of another type: copied
