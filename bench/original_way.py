@@ -102,12 +102,12 @@ def draw_samples(seed: int) -> list[Drawn]:
         if kind != "text":
             sizes = SIZES_PX[kind]
             kept = kept_views(*sizes[number % len(sizes)], VARIANT.geometry.grid)
-        pixels = [
+        conv, vit = (
             draw.integers(0, 256, (len(kept), 3, side_px, side_px), dtype=np.uint8)
             for side_px in (VARIANT.geometry.conv_px, VARIANT.geometry.vit_px)
-        ]
+        )
         text = draw.integers(3, VARIANT.language.vocab, length)
-        samples.append(Drawn(text, np.arange(length) >= length // 2, kept, *pixels))
+        samples.append(Drawn(text, np.arange(length) >= length // 2, kept, conv, vit))
     return samples
 
 
@@ -119,7 +119,7 @@ def make_packs(samples: Sequence[Drawn]) -> list[PackBatch]:
     pieces: Any = SimpleNamespace(bos_id=BOS)
     packs = []
     for number in range(num_packs):
-        chosen = [samples[row] for row in np.flatnonzero(places == number)]
+        chosen = [samples[int(row)] for row in np.flatnonzero(places == number)]
         refs = PackRef(tuple(SampleRef(0, 1, one.tokens, int(one.supervised.sum()), sum(one.kept), 0) for one in chosen))
         packs.append(assemble_pack(refs, [as_part(one) for one in chosen], pieces))
     return packs
