@@ -131,6 +131,15 @@ def test_a_rank_with_text_only_runs_beside_one_with_pictures(stage):
         assert_equal_training(found, expected)
 
 
+def train_spread_and_recomputed() -> dict:
+    return train_experts(zero_stage=2, expert_parallel_size=2, activation_checkpointing=True)
+
+
+def test_activation_checkpointing_sends_tokens_again_and_changes_nothing(dense):
+    for found in run_gloo(2, train_spread_and_recomputed, timeout_s=120):
+        assert_equal_training(found, dense)
+
+
 def train_whole_under_zero_3() -> dict:
     return train_experts(zero_stage=3)
 
@@ -153,14 +162,6 @@ def spread_spec(tiny: Path, store: Path, stage: int, size: int) -> TrainSpec:
         engine={"zero_stage": stage, "expert_parallel_size": size, "precision": "fp32"},
         balance_loss_weight=0.5,
     )
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    """A folder with the tiny corpus and base."""
-    folder = tmp_path_factory.mktemp("tiny")
-    make_spec(folder)
-    return folder
 
 
 @pytest.mark.parametrize("stage", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -27,14 +27,6 @@ from tests.support.tiny import make_spec
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    """A folder with the tiny corpus and base."""
-    folder = tmp_path_factory.mktemp("tiny")
-    make_spec(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory) -> tuple[TrainSpec, ModelManifest]:
     """An uninterrupted run on two ranks."""
     spec = make_spec(tiny, str(tmp_path_factory.mktemp("whole")))
