@@ -100,12 +100,10 @@ def draw_samples(seed: int) -> list[Drawn]:
         length = int(np.clip(draw.lognormal(4.4, 0.9, turns), 12, 1400).sum() + 40) // 4
         kept: tuple[bool, ...] = ()
         if kind != "text":
-            sizes = SIZES_PX[kind]
-            kept = kept_views(*sizes[number % len(sizes)], VARIANT.geometry.grid)
-        conv, vit = (
-            draw.integers(0, 256, (len(kept), 3, side_px, side_px), dtype=np.uint8)
-            for side_px in (VARIANT.geometry.conv_px, VARIANT.geometry.vit_px)
-        )
+            width_px, height_px = SIZES_PX[kind][number % len(SIZES_PX[kind])]
+            kept = kept_views(width_px, height_px, VARIANT.geometry.grid)
+        sides_px = (VARIANT.geometry.conv_px, VARIANT.geometry.vit_px)
+        conv, vit = (draw.integers(0, 256, (len(kept), 3, side, side), dtype=np.uint8) for side in sides_px)
         text = draw.integers(3, VARIANT.language.vocab, length)
         samples.append(Drawn(text, np.arange(length) >= length // 2, kept, conv, vit))
     return samples

@@ -209,7 +209,7 @@ def test_a_missing_rank_a_missing_tokenizer_and_a_pickle_with_code_are_refused(t
 def test_ways_that_exclude_each_other_are_named(tmp_path, capsys):
     assert main(["--variant", "tiny", "--original", "o", "--language", "l", "--out", str(tmp_path / "base")]) == 2
     assert main(["--variant", "tiny", "--language", "l", "--out", str(tmp_path / "base")]) == 2
-    assert capsys.readouterr().err.count("give either --language, --conv and --vit, or --original") == 2
+    assert capsys.readouterr().err.count("give --language, --conv and --vit, or --original") == 2
 
 
 def test_a_base_without_a_fusion_still_draws_it_from_the_seed(tmp_path):
