@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from model import storage
 from model.contracts.corpus import Sample
 from model.errors import DataError
+from model.processes import end_with_parent
 from model.sphinx_x.dialogue import encode_dialogue
 from model.sphinx_x.pieces import Pieces
 
@@ -92,7 +93,7 @@ def _counted(units: list[_Unit], tokenizer: str, num_processes: int) -> Iterator
         yield from (_count_unit(pieces, unit) for unit in units)
         return
     # Spawned, not forked: the caller may hold threads (S3 clients, a progress bar).
-    with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
         yield from pool.map(functools.partial(_count_in_process, tokenizer), units)
 
 
