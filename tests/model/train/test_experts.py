@@ -27,6 +27,8 @@ from tests.support.gloo import run_gloo
 from tests.support.tiny import make_spec, quick_config
 
 NUM_STEPS = 3
+WEIGHTS_RTOL = 2e-4
+"""Routers are sharp here, so rounding in another order of summation grows; a wrong scale shows as some percent."""
 
 
 def moe_variant() -> Variant:
@@ -70,7 +72,7 @@ def assert_equal_training(found: dict, expected: dict) -> None:
     for name, value in expected["weights"].items():
         assert found["shapes"][name][0] == value.shape == found["weights"][name].shape
         error = np.abs(found["weights"][name] - value).max() / np.abs(value).max()
-        assert error < 2e-5, f"{name} differs by {error:.1e}"
+        assert error < WEIGHTS_RTOL, f"{name} differs by {error:.1e}"
 
 
 def train_dense(pictures: tuple[int, ...], weight: float = 0.5) -> dict:
@@ -184,7 +186,7 @@ def assert_equal_exports(found_uri: str, expected_uri: str) -> None:
     found, expected = (load_file(Path(uri) / "model.safetensors") for uri in (found_uri, expected_uri))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert (found[name] - value).abs().max() <= 2e-5 * value.abs().max(), name
+        assert (found[name] - value).abs().max() <= WEIGHTS_RTOL * value.abs().max(), name
 
 
 def assert_equal_logits(found_uri: str, expected_uri: str) -> None:
