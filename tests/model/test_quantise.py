@@ -25,10 +25,11 @@ LOST = {"8bit": 0.03, "4bit": 0.4}
 def exported(tmp_path_factory) -> dict[str, Path]:
     """nano (its feed-forward of 336 fits no block of 64), and the same with one of 384."""
     folder = tmp_path_factory.mktemp("quantised")
-    base, nano = make_base(folder / "base"), variant_named("nano")
-    wider = nano.model_copy(update={"language": nano.language.model_copy(update={"ffn": 384})})
+    base, whole = make_base(folder / "base"), variant_named("nano")
     written = {}
-    for name, variant in (("nano", nano), ("even", wider)):
+    for name, ffn in (("nano", 336), ("even", 384)):
+        shape = whole.language.model_copy(update={"ffn": ffn, "initializer_range": 0.02})
+        variant = whole.model_copy(update={"language": shape})
         model = build_model(variant, base, seed=3)
         state = model.state_dict()
         assert isinstance(model.config, SphinxXConfig)
