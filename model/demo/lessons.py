@@ -92,7 +92,7 @@ def draw_examples(variant: Variant, scene_seed: int, indices: range) -> Examples
         for part, row in zip(parts, rows, strict=True):
             part.append(row)
         first_views.append(first_views[-1] + len(kept))
-    return Examples(*(torch.from_numpy(np.concatenate(part)) for part in parts), torch.tensor(first_views))
+    return Examples._make([*(torch.from_numpy(np.concatenate(part)) for part in parts), torch.tensor(first_views)])
 
 
 def select(examples: Examples, scenes: np.ndarray, shares: np.ndarray) -> Examples:
@@ -105,4 +105,4 @@ def select(examples: Examples, scenes: np.ndarray, shares: np.ndarray) -> Exampl
     starts, ends = examples.first_views[scenes], examples.first_views[scenes + 1]
     parts = starts + 1 + (torch.from_numpy(shares) * (ends - starts - 1)).long()
     rows = torch.cat([starts, parts[parts < ends]])
-    return Examples(*(tensor[rows] for tensor in examples[:-1]), examples.first_views)
+    return Examples._make([*(tensor[rows] for tensor in examples[:-1]), examples.first_views])
