@@ -47,6 +47,7 @@ def text_config(shape: LanguageShape) -> dict[str, Any]:
         "num_key_value_heads": shape.kv_heads,
         "max_position_embeddings": shape.max_positions,
         "rms_norm_eps": shape.rms_eps,
+        "initializer_range": shape.initializer_range,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
         "tie_word_embeddings": False,
         "bos_token_id": 1,

@@ -3,20 +3,12 @@
 import numpy as np
 
 from model.data.boxes import box_numbers
-from model.data.prompts import (
-    SPOTTING,
-    detection_answer,
-    detection_question,
-    enumerate_in_words,
-    referring_question,
-    short_question,
-    spotting_answer,
-)
-from model.demo.questions import all_questions, article
+from model.data.prompts import detection_answer, detection_question, enumerate_in_words, referring_question, short_question
+from model.demo.questions import all_questions, article, expressions
 from model.demo.scenes import SHAPES, WORDS, Box, Scene, Thing
 
 DESCRIBE = "Describe the picture."
-_REFERRING_SHARE, _DETECTION_SHARE, _SPOTTING_SHARE, _DESCRIBING_SHARE = 0.5, 0.25, 0.3, 0.1
+_DETECTION_SHARE, _DESCRIBING_SHARE = 0.5, 0.3
 _MIXTURES = {
     ("red", "yellow"): "orange",
     ("red", "blue"): "purple",
@@ -28,26 +20,16 @@ _TEXT_DIALOGUES = 600
 
 
 def instruction_turns(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Questions of all kinds about one picture, each with its own prompt, as in LLaVA-1.5's mix.
-
-    A picture is either described, or asked about so that no answer can be read off an earlier turn: a thing whose colour or
-    shape is asked for is not called by both, and its box is asked for once.
-    """
-    if rng.random() < _DESCRIBING_SHARE:
-        return [(DESCRIBE, description(scene))]
-    asked = all_questions(scene, rng)
-    turns = [(short_question(one.question), one.answer) for one in asked]
-    for thing in scene.things:
-        box = box_in_text(scene, thing.box)
-        kind = rng.random()
-        if kind < _REFERRING_SHARE:
-            turns.append((referring_question(f"the {thing.shape}"), f"[{box}]"))
-        elif kind < _REFERRING_SHARE + _DETECTION_SHARE:
+    """Questions of all kinds about one picture, each with its own prompt, as in LLaVA-1.5's mix; sometimes after a description."""
+    turns = [(short_question(one.question), one.answer) for one in all_questions(scene, rng)]
+    for place in rng.permutation(len(scene.things))[:2]:
+        thing = scene.things[place]
+        box, said = box_in_text(scene, thing.box), expressions(thing)
+        turns.append((referring_question(said[rng.integers(len(said))]), f"[{box}]"))
+        if rng.random() < _DETECTION_SHARE:
             turns.append((detection_question(thing.shape), detection_answer(thing.shape, [box])))
-    if rng.random() < _SPOTTING_SHARE:
-        turns.append((SPOTTING, spotting_answer([(scene.word.text, box_in_text(scene, scene.word.box))])))
-    num_presence = sum(one.skill == "presence" for one in asked)
-    return turns[:num_presence] + [turns[num_presence + i] for i in rng.permutation(len(turns) - num_presence)]
+    turns = [turns[i] for i in rng.permutation(len(turns))]
+    return [(DESCRIBE, description(scene)), *turns] if rng.random() < _DESCRIBING_SHARE else turns
 
 
 def description(scene: Scene) -> str:

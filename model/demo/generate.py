@@ -27,6 +27,7 @@ from model.contracts.base import digest_of
 from model.demo.layouts import FIRST_HELD_OUT_ID, FOLDERS, shown_by, write_annotations
 from model.demo.scenes import SCENE_VERSION, draw, encode, make_scene
 from model.errors import DataError
+from model.processes import end_with_parent
 
 Progress = Callable[[int, int, str], None]
 """(done, total, what is being done)."""
@@ -44,7 +45,7 @@ _PARTS = {"train": 0, "test": 1, "dev": 2, "encoders": 3}
 class DemoSize:
     """How many scenes."""
 
-    train_scenes: int = 6000
+    train_scenes: int = 4000
     held_out_scenes: int = 500
 
 
@@ -119,7 +120,7 @@ def _draw_pictures(folder: Path, seed: int, size: DemoSize, held_out: str, proce
     total = size.train_scenes + size.held_out_scenes
     done = 0
     # Spawned, not forked: the caller may have threads. Each process draws whole chunks, so their number changes no byte.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         jobs = [(str(folder), size.train_scenes, chunk) for chunk in _chunks(seed, size, held_out)]
         for drawn in pool.map(_draw_chunk, jobs):
             done += drawn

@@ -19,7 +19,7 @@ from model.demo.scenes import SHAPES, Box, Scene
 FOLDERS = ("coco", "refcoco", "vqav2", "icdar", "llava", "text", "pope", "reading")
 FIRST_HELD_OUT_ID = 500_000
 """Picture ids of held-out scenes start here; those of training at 0."""
-TRAIN_SHARES = {"coco": 0.25, "refcoco": 0.25, "vqav2": 0.5, "icdar": 0.2, "llava": 1.0}
+TRAIN_SHARES = {"coco": 0.15, "refcoco": 0.15, "vqav2": 0.3, "icdar": 0.1, "llava": 1.0}
 """Share of the training scenes that a dataset shows: the first ones, so that datasets share pictures, as the public ones do."""
 VQA_ANSWERS = 10
 """People who answer each question in VQAv2; here they all agree."""

@@ -16,9 +16,12 @@ from model.demo.scenes import WORD_LETTERS, draw, make_scene
 from model.sphinx_x.image_processing_sphinx_x import cut_views
 from model.variants import Variant
 
+NUM_MARKS = 33
+"""Marks along a view that a box's edge is told by: it lies between two of them, as a share of each. A language model reads such a
+code off with one matrix, where a bare number would need a curve for each of its hundred coordinates."""
 _EMPTY_WEIGHT = 0.15
 """Most cells are empty; their loss counts less."""
-_BOX_WEIGHT = 8.0
+_KIND_WEIGHT = 2.0
 
 
 class Examples(NamedTuple):
@@ -44,27 +47,37 @@ class Heads(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.cell_widths = (NUM_KINDS, NUM_COLOURS, 4, WORD_LETTERS * NUM_LETTERS)
+        self.cell_widths = (NUM_KINDS, NUM_COLOURS, 4 * NUM_MARKS, WORD_LETTERS * NUM_LETTERS)
         self.cell = nn.Linear(channels, sum(self.cell_widths))
         self.view = nn.Linear(channels, WORD_LETTERS * NUM_LETTERS)
 
     def read(self, features: Tensor) -> tuple[Tensor, ...]:
-        """Features [V, 1 + C, F] to kinds, colours, boxes and letters of cells, and letters of views."""
-        kinds, colours, boxes, letters = self.cell(features[:, 1:]).split(self.cell_widths, dim=-1)
+        """Features [V, 1 + C, F] to kinds, colours, edges and letters of cells, and letters of views."""
+        kinds, colours, edges, letters = self.cell(features[:, 1:]).split(self.cell_widths, dim=-1)
         by_letter = (WORD_LETTERS, NUM_LETTERS)
-        return kinds, colours, boxes, letters.unflatten(-1, by_letter), self.view(features[:, 0]).unflatten(-1, by_letter)
+        words = self.view(features[:, 0]).unflatten(-1, by_letter)
+        return kinds, colours, edges.unflatten(-1, (4, NUM_MARKS)), letters.unflatten(-1, by_letter), words
 
     def loss(self, features: Tensor, examples: Examples) -> Tensor:
         """Sum of the tasks' mean losses."""
-        kinds, colours, boxes, letters, word_letters = self.read(features)
+        kinds, colours, edges, letters, word_letters = self.read(features)
         something = examples.kinds > 0
         return (
-            _mean_loss(kinds, examples.kinds, _EMPTY_WEIGHT)
+            _KIND_WEIGHT * _mean_loss(kinds, examples.kinds, _EMPTY_WEIGHT)
             + _mean_loss(colours, examples.colours, _EMPTY_WEIGHT)
-            + _BOX_WEIGHT * F.smooth_l1_loss(boxes[something], examples.boxes[something], beta=0.05)
+            - (_between_marks(examples.boxes[something]) * edges[something].log_softmax(-1)).sum(-1).mean()
             + _mean_loss(letters, examples.letters)
             + _mean_loss(word_letters, examples.word_letters)
         )
+
+
+def _between_marks(edges: Tensor) -> Tensor:
+    """Edges [..., 4] in 0..1 to shares [..., 4, NUM_MARKS] of the two marks that each lies between."""
+    place = edges.clamp(0, 1) * (NUM_MARKS - 1)
+    lower = place.floor().clamp(max=NUM_MARKS - 2).long()
+    share = (place - lower)[..., None]
+    shares = torch.zeros(*edges.shape, NUM_MARKS)
+    return shares.scatter(-1, lower[..., None], 1 - share).scatter(-1, lower[..., None] + 1, share)
 
 
 def _mean_loss(logits: Tensor, labels: Tensor, weight_of_zero: float = 1.0) -> Tensor:

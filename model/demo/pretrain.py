@@ -9,9 +9,9 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ Report = Callable[[int], None]
 class PretrainSettings:
     """How long and how fast."""
 
-    steps: int = 800
+    steps: int = 900
     scenes: int = 4000
     """Scenes that are drawn; each is seen several times."""
     batch_scenes: int = 16
@@ -102,13 +102,13 @@ def pretrain_encoders(lessons: Lessons, processes: int, report: Report) -> dict[
                 worker.join()
 
 
-def _listen(reader: Connection, report: Report) -> dict[str, Tensor]:
+def _listen(reader: Any, report: Report) -> dict[str, Tensor]:
     while isinstance(message := reader.recv(), int):
         report(message)
     return {name: torch.from_numpy(array) for name, array in message.items()}
 
 
-def _work(lessons: Lessons, rank: int, folder: str, writer: Connection) -> None:
+def _work(lessons: Lessons, rank: int, folder: str, writer: Any) -> None:
     """One of two processes; the first reports and sends the weights."""
     rendezvous = f"file://{Path(folder) / 'rendezvous'}"
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=HALVES)

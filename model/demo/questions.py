@@ -53,23 +53,21 @@ def presence_pair(scene: Scene, rng: np.random.Generator) -> tuple[Asked, Asked]
 
 
 def all_questions(scene: Scene, rng: np.random.Generator) -> list[Asked]:
-    """As many presences as absences, the count, the word, and of each thing its colour or its shape.
-
-    No answer can be read off an earlier turn: presence is asked before any shape is named, and of a thing only one side.
-    """
+    """Every colour, every shape, the count, the word, and as many presences as absences; in a shuffled order."""
     here = [thing.shape for thing in scene.things]
     absent = [shape for shape in SHAPES if shape not in here]
     num_pairs = min(len(here), len(absent), 2)
     presence = [here[i] for i in rng.permutation(len(here))[:num_pairs]] + [
         absent[i] for i in rng.permutation(len(absent))[:num_pairs]
     ]
-    first = [ask_presence(scene, shape) for shape in presence]
-    then = [
-        *(ask_colour(thing) if rng.random() < 0.5 else ask_shape(thing) for thing in scene.things),
+    asked = [
+        *(ask_colour(thing) for thing in scene.things),
+        *(ask_shape(thing) for thing in scene.things),
+        *(ask_presence(scene, shape) for shape in presence),
         ask_count(scene),
         ask_reading(scene),
     ]
-    return [*(first[i] for i in rng.permutation(len(first))), *(then[i] for i in rng.permutation(len(then)))]
+    return [asked[i] for i in rng.permutation(len(asked))]
 
 
 def expressions(thing: Thing) -> list[str]:

@@ -31,10 +31,8 @@ SCENE_VERSION = 1
 SQUARE_PX, WIDE_PX, TALL_PX = (256, 256), (256, 128), (128, 256)
 _WIDE_SHARE, _TALL_SHARE = 0.15, 0.15
 _EDGE_PX, _GAP_PX = 4, 8
-_THING_PX = (46, 80)
-_FONT_PX = (44, 56)
-_NUM_THINGS_SHARES = {"square": (0.1, 0.3, 0.3, 0.3), "other": (0.3, 0.4, 0.3)}
-"""How often a scene has 1, 2, 3, ... things: mostly several, since nothing must be told apart in a picture of one."""
+_THING_PX = (52, 92)
+_FONT_PX = (48, 60)
 _INK = (25, 25, 25)
 
 Box = tuple[int, int, int, int]
@@ -82,13 +80,14 @@ def make_scene(seed: int, index: int) -> Scene:
     kind = rng.random()
     width, height = WIDE_PX if kind < _WIDE_SHARE else TALL_PX if kind < _WIDE_SHARE + _TALL_SHARE else SQUARE_PX
     background = (int(rng.integers(225, 256)), int(rng.integers(225, 256)), int(rng.integers(225, 256)))
-    shares = _NUM_THINGS_SHARES["square" if width == height else "other"]
-    num_things = 1 + int(rng.choice(len(shares), p=shares))
+    num_things = int(rng.integers(1, 5 if width == height else 4))
     shapes = [SHAPES[i] for i in rng.permutation(len(SHAPES))[:num_things]]
     colours = [list(COLOURS)[i] for i in rng.permutation(len(COLOURS))[:num_things]]
-    text = WORDS[rng.integers(len(WORDS))]
-    font_px, boxes = _place(rng, text, num_things, width, height)
-    things = tuple(Thing(*thing) for thing in zip(shapes, colours, boxes[1:], strict=True))
+    text, font_px = WORDS[rng.integers(len(WORDS))], int(rng.integers(*_FONT_PX))
+    sides_px = [int(side) for side in rng.integers(*_THING_PX, size=num_things)]
+    left, top, right, bottom = _ink_box(text, font_px)
+    boxes = _place(rng, [(right - left, bottom - top), *((side, side) for side in sides_px)], width, height)
+    things = tuple(Thing(*thing) for thing in zip(shapes, colours, boxes[1:], strict=False))
     return Scene(seed, index, width, height, background, things, Word(text, boxes[0], font_px))
 
 
@@ -128,25 +127,22 @@ def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing) -> None:
         pen.ellipse((x1, y1, x2, y2), outline=colour, width=side // 6)
 
 
-def _place(rng: np.random.Generator, text: str, num_things: int, width: int, height: int) -> tuple[int, list[Box]]:
-    """The word's size of letters, and boxes of the word and of each thing that do not touch; thrown again until all fit."""
-    for _ in range(1000):
-        font_px = int(rng.integers(*_FONT_PX))
-        left, top, right, bottom = _ink_box(text, font_px)
-        sides_px = [int(side) for side in rng.integers(*_THING_PX, size=num_things)]
+def _place(rng: np.random.Generator, sizes: list[tuple[int, int]], width: int, height: int) -> list[Box]:
+    """Boxes of these sizes that do not touch: the first ones, as many as found a place (at least two: a word and a shape)."""
+    for _ in range(200):
         boxes: list[Box] = []
-        for size in [(right - left, bottom - top), *((side, side) for side in sides_px)]:
+        for size in sizes:
             box = _free_box(rng, size, boxes, width, height)
             if box is None:
                 break
             boxes.append(box)
-        else:
-            return font_px, boxes
-    raise AssertionError(f"no place for a word and {num_things} things in {width} x {height} pixels")
+        if len(boxes) >= 2:
+            return boxes
+    raise AssertionError(f"no place for a word and a shape in {width} x {height} pixels")
 
 
 def _free_box(rng: np.random.Generator, size: tuple[int, int], taken: list[Box], width: int, height: int) -> Box | None:
-    for _ in range(20):
+    for _ in range(60):
         x1 = int(rng.integers(_EDGE_PX, width - size[0] - _EDGE_PX + 1))
         y1 = int(rng.integers(_EDGE_PX, height - size[1] - _EDGE_PX + 1))
         box = (x1, y1, x1 + size[0], y1 + size[1])

@@ -9,9 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from model.data.prompts import REFERRING, SHORT_ANSWER, SPOTTING
-from model.demo.dialogues import DESCRIBE, description, instruction_turns, text_dialogues
-from model.demo.questions import COUNTING, READING
+from model.data.prompts import (
+    REFERRING,
+    SHORT_ANSWER,
+    SPOTTING,
+    detection_answer,
+    detection_question,
+    referring_question,
+    short_question,
+    spotting_answer,
+)
+from model.demo.dialogues import instruction_turns, text_dialogues
+from model.demo.questions import COUNTING, READING, all_questions, expressions
 from model.demo.scenes import make_scene
 from model.sphinx_x.dialogue import STOP, SYSTEM, dialogue_text
 
@@ -36,7 +45,6 @@ PHRASES = (
     f"{_ASKS}{COUNTING.removesuffix('?')}",
     f"{_ASKS}{READING.removesuffix('?')}",
     f"{_ASKS}Is there a",
-    f"{_ASKS}{DESCRIBE}{_ANSWERS}",
     f" in the image?{_SHORT}{_ANSWERS}",
     _ASKS.rstrip(),
     " [",
@@ -82,8 +90,13 @@ def dialogue_texts(scene_seed: int) -> Iterator[str]:
     """Dialogues of every kind that the demo trains on, in the template."""
     for index in range(_TEXT_SCENES):
         scene = make_scene(scene_seed, index)
+        rng = np.random.default_rng([scene_seed, index])
+        yield dialogue_text((short_question(asked.question), asked.answer) for asked in all_questions(scene, rng))
         yield dialogue_text(
-            [*instruction_turns(scene, np.random.default_rng([scene_seed, index])), (DESCRIBE, description(scene))]
+            (referring_question(said), "[0.10,0.20,0.30,0.40]") for t in scene.things for said in expressions(t)
         )
+        detected = [(detection_question(t.shape), detection_answer(t.shape, ["0.10,0.20,0.30,0.40"])) for t in scene.things]
+        yield dialogue_text([*detected, (SPOTTING, spotting_answer([(scene.word.text, "0.10,0.20,0.30,0.40")]))])
+        yield dialogue_text(instruction_turns(scene, rng))
     for said in text_dialogues():
         yield dialogue_text(zip(said[::2], said[1::2], strict=True))

@@ -68,7 +68,7 @@ def test_published_sizes() -> None:
     sizes = {name: round(variant.language.parameters / 1e9, 3) for name, variant in VARIANTS.items() if name != "nano"}
     assert sizes == {"tiny": 1.1, "intern2": 7.738, "plus": 13.016, "plus-2k": 13.016, "moe": 46.703}
     views = {name: variant.geometry.num_views for name, variant in VARIANTS.items()}
-    assert views == {"nano": 5, "tiny": 5, "intern2": 5, "plus": 5, "plus-2k": 10, "moe": 5}
+    assert views == {"nano": 1, "tiny": 5, "intern2": 5, "plus": 5, "plus-2k": 10, "moe": 5}
     assert {variant.geometry.tokens_per_view for name, variant in VARIANTS.items() if name != "nano"} == {259}
 
 

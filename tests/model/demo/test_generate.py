@@ -200,17 +200,22 @@ def assert_true(scene: Scene, question: str, answer: str) -> None:
     elif question.startswith("Please provide the bounding box"):
         assert answer in (box_of[last], exact_box(scene, last))
     else:
-        assert_true_description(scene, question, answer)
+        assert_true_of_dialogue(scene, question, answer, colour_of)
 
 
-def assert_true_description(scene: Scene, question: str, answer: str) -> None:
+def assert_true_of_dialogue(scene: Scene, question: str, answer: str, colour_of: dict[str, str]) -> None:
     said = answer.replace(".", "").replace(",", "").split()
     named = {
         (said[i], said[i + 1]) for i in range(len(said) - 1) if said[i + 1] in {"circle", "square", "triangle", "cross", "ring"}
     }
-    assert question == "Describe the picture."
-    assert named == {(thing.colour, thing.shape) for thing in scene.things}
-    assert said[-1] == scene.word.text
+    if question == "Describe the picture.":
+        assert named == {(thing.colour, thing.shape) for thing in scene.things}
+        assert said[-1] == scene.word.text
+    elif question.startswith("What is the "):
+        assert named == {(thing.colour, thing.shape) for thing in scene.things if thing.colour == question.split()[3]}
+    else:
+        assert question.startswith("What can you say about the ")
+        assert said[-1] == colour_of[question.rstrip("?").split()[-1]]
 
 
 def box_in_square(scene: Scene, box: tuple[int, ...]) -> str:
