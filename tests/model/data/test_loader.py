@@ -27,11 +27,9 @@ from model.sphinx_x.image_processing_sphinx_x import cut_views, open_picture
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.config import load_train_config
 from model.train.spec import read_corpus_manifest
-from model.variants import variant_named
 from tests.support.corpora import make_base, make_corpus
 from tests.support.raw_layouts import picture
-
-NANO = variant_named("nano")
+from tests.support.variants import NANO
 
 
 def config_of(**loader):

@@ -17,11 +17,10 @@ from model.sphinx_x.image_processing_sphinx_x import cut_views, open_picture
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.sphinx_x.pieces import Pieces
 from model.train.spec import read_corpus_manifest
-from model.variants import variant_named
 from tests.support.corpora import make_base, make_corpus
 from tests.support.raw_layouts import picture
+from tests.support.variants import NANO
 
-NANO = variant_named("nano")
 GEOMETRY = NANO.geometry
 P = GEOMETRY.tokens_per_view
 WIDE, SQUARE = picture(80, 40), picture(50, 50, shade=20)

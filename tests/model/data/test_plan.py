@@ -16,8 +16,8 @@ from model.sphinx_x.views import image_tokens, kept_views
 from model.train.config import LoaderConfig, PackConfig, TrainConfig
 from model.variants import variant_named
 from tests.support.drawn import Drawn, corpus_with, lengths_of, samples
+from tests.support.variants import NANO
 
-NANO = variant_named("nano")
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

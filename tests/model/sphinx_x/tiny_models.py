@@ -11,7 +11,8 @@ import torch
 from model.build import build_model
 from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.sphinx_x.views import SKIP_ID, VIEW_ID
-from model.variants import LanguageShape, Variant, variant_named
+from model.variants import LanguageShape, Variant
+from tests.support.variants import NANO
 
 KINDS = ("llama", "mixtral")
 VOCAB = 300
@@ -26,13 +27,13 @@ def tiny_variant(kind: str, vocab: int = VOCAB) -> Variant:
         {"kind": kind, "hidden": 64, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 96, "vocab": vocab, "max_positions": 512}
         | experts
     )
-    return variant_named("nano").model_copy(update={"language": language})
+    return NANO.model_copy(update={"language": language})
 
 
 @cache
 def tiny_model(kind: str, vocab: int = VOCAB) -> SphinxXForConditionalGeneration:
     """A model whose attention and answers depend on what it reads; shared, so tests leave its weights alone."""
-    model = build_model(tiny_variant(kind, vocab), None, seed=1, balance_loss_weight=0.01)
+    model = build_model(tiny_variant(kind, vocab), None, seed=2, balance_loss_weight=0.01)
     with torch.no_grad():
         for parameter in model.language.parameters():
             if parameter.ndim > 1:
@@ -62,7 +63,7 @@ class TinySample:
 def tiny_sample(seed: int, num_text: int, kept: Sequence[tuple[bool, ...]] = ()) -> TinySample:
     draw = torch.Generator().manual_seed(seed)
     views = sum(sum(one) for one in kept)
-    geometry = variant_named("nano").geometry
+    geometry = NANO.geometry
 
     def pixels(side_px: int) -> torch.Tensor:
         return torch.randint(0, 256, (views, 3, side_px, side_px), generator=draw, dtype=torch.uint8)
