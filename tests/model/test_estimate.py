@@ -217,7 +217,7 @@ def test_a_look_at_the_raw_files_foretells_what_the_unified_corpus_then_is(made:
     folder, corpus_uri, base = made
     (folder / "recipe.yaml").write_text(RECIPE)
     recipe = load_recipe(str(folder / "recipe.yaml"))
-    nano, config = variant_named("nano"), load_train_config("nano", {"epochs": 3})
+    nano, config = variant_named("nano"), load_train_config("nano", {"epochs": 3, "packs": {"tokens_per_pack": 4096}})
     corpus = read_corpus_manifest(corpus_uri)
     exact = exact_workload(make_plan(corpus, corpus_lengths(corpus_uri, base, str(folder / "store")), nano, config), "exact")
     look = survey(recipe, open_pieces(base))
