@@ -71,7 +71,7 @@ def test_a_mean_over_the_steps_weighs_a_row_by_the_steps_it_covers():
 
 def test_settings_that_differ_from_the_defaults_are_listed_and_others_counted():
     text = section(parse(render_report(make.report_input())), "training").text
-    assert "optimizer.learning_rate 0.003 2e−5" in text
+    assert "optimizer.learning_rate 0.0025 2e−5" in text
     assert "optimizer.beta1" not in text
     assert "checkpoint.every_steps" not in text  # decides nothing about the result
 

@@ -3,7 +3,7 @@
 import torch
 
 from model.data.materialise import PackBatch
-from tests.support.variants import NANO
+from model.variants import variant_named
 
 SUPERVISED = (61, 1, 17, 0)
 """Supervised tokens of the four packs of a step; the last one is empty."""
@@ -16,7 +16,7 @@ MIXED = (2, 0, 1, 0)
 def make_pack(supervised: int, num_pictures: int, seed: int) -> PackBatch:
     """A pack of one sample (none for 0 supervised tokens) with random text and views; pictures have a skipped view each."""
     draw = torch.Generator().manual_seed(seed)
-    variant = NANO
+    variant = variant_named("nano")
     per_view = variant.geometry.tokens_per_view
     view_starts = [1 + picture * (2 * per_view + 1) + view * per_view for picture in range(num_pictures) for view in range(2)]
     skips = [1 + picture * (2 * per_view + 1) + 2 * per_view for picture in range(num_pictures)]

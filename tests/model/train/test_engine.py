@@ -10,10 +10,10 @@ from torch import nn
 from model.build import build_model
 from model.train.engine import DTYPES, Engine
 from model.train.ranks import join_ranks
+from model.variants import variant_named
 from tests.model.train.packs import FILLED, MIXED, SUPERVISED, packs_of_step
 from tests.support.gloo import run_gloo
 from tests.support.tiny import full_state, quick_config
-from tests.support.variants import NANO
 
 NUM_STEPS = 3
 
@@ -23,7 +23,7 @@ def train_some_steps(stage: int, pictures: tuple[int, ...], engine_fields: dict 
     ranks = join_ranks()
     config = quick_config(engine={"zero_stage": stage, **(engine_fields or {})})
     each = 4 // ranks.world_size
-    engine = Engine(build_model(NANO, None, seed=1), config, ranks, each)
+    engine = Engine(build_model(variant_named("nano"), None, seed=1), config, ranks, each)
     norms, losses = [], []
     for step in range(NUM_STEPS):
         mine = packs_of_step(step, pictures)[ranks.rank * each : (ranks.rank + 1) * each]
@@ -37,7 +37,7 @@ def train_some_steps(stage: int, pictures: tuple[int, ...], engine_fields: dict 
 def plain_torch(pictures: tuple[int, ...]) -> dict:
     """The same steps without DeepSpeed: one process, one gradient over all packs."""
     config = quick_config().optimizer
-    model: Any = build_model(NANO, None, seed=1).train()
+    model: Any = build_model(variant_named("nano"), None, seed=1).train()
     model.config.text_config.use_cache = False
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -97,7 +97,7 @@ def test_activation_checkpointing_changes_nothing(expected):
 def skip_second_step(stage: int, precision: str) -> dict:
     ranks = join_ranks()
     config = quick_config(engine={"zero_stage": stage, "precision": precision})
-    model = build_model(NANO, None, DTYPES[precision], seed=1)
+    model = build_model(variant_named("nano"), None, DTYPES[precision], seed=1)
     engine = Engine(model, config, ranks, 4 // ranks.world_size)
     mine = packs_of_step(0, MIXED)[ranks.rank :: ranks.world_size]
     seen = []

@@ -21,11 +21,10 @@ from model.train.experts import recorders_by_name, require_experts_fit
 from model.train.ranks import join_ranks
 from model.train.run import train
 from model.train.spec import TrainSpec, model_uri, run_uri
-from model.variants import VARIANTS, Variant
+from model.variants import VARIANTS, Variant, variant_named
 from tests.model.train.packs import FILLED, MIXED, SUPERVISED, packs_of_step
 from tests.support.gloo import run_gloo
 from tests.support.tiny import make_spec, quick_config
-from tests.support.variants import NANO
 
 NUM_STEPS = 3
 WEIGHTS_RTOL = 2e-4
@@ -34,8 +33,14 @@ WEIGHTS_RTOL = 2e-4
 
 def moe_variant() -> Variant:
     """nano with four experts, two of them active."""
-    nano = NANO
-    fields = nano.language.model_dump() | {"kind": "mixtral", "layers": 2, "experts": 4, "active_experts": 2}
+    nano = variant_named("nano")
+    fields = nano.language.model_dump() | {
+        "kind": "mixtral",
+        "layers": 2,
+        "experts": 4,
+        "active_experts": 2,
+        "initializer_range": 0.02,
+    }
     return nano.model_copy(update={"language": type(nano.language).model_validate(fields)})
 
 
