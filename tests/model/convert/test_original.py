@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from model.build import build_model
 from model.convert.__main__ import main
 from model.sphinx_x.encoders import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from model.variants import Variant
+from model.variants import Variant, variant_named
 from model.weights import FUSION_FILE, read_base
 from tests.model.convert.test_convert import SHAPE, fused_internlm2_logits, internlm2_state
 from tests.model.sphinx_x.tiny_models import FULL, TinySample, prompt_tensors, tiny_sample, tiny_variant
@@ -215,6 +215,6 @@ def test_ways_that_exclude_each_other_are_named(tmp_path, capsys):
 def test_a_base_without_a_fusion_still_draws_it_from_the_seed(tmp_path):
     base = make_tiny_base(tmp_path / "base")
     assert not (tmp_path / "base" / FUSION_FILE).exists()
-    nano = tiny_variant("llama")
+    nano = variant_named("nano")
     first, other = (build_model(nano, base, seed=seed).fusion.start for seed in (1, 2))
     assert not torch.equal(first, other)
