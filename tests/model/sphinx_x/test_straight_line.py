@@ -145,5 +145,5 @@ def test_the_model_is_the_record_written_down_a_second_time(kind: str, size_px: 
     sample = TinySample(text, supervised, [views.kept], torch.from_numpy(views.conv), torch.from_numpy(views.vit))
     loss = model(pack=make_pack([sample], model))
     torch.testing.assert_close(loss.token_losses, expected, rtol=1e-3, atol=1e-3)
-    assert expected.std() > 0.3
+    assert expected.std() > 0.1
     assert sum(views.kept) == {(200, 200): 5, (200, 75): 3, (60, 240): 3, (256, 128): 3}[size_px]
