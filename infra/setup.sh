@@ -19,7 +19,7 @@ if [ -z "$uv" ]; then
     || fail "uv could not be installed into .venv/uv; check the network, or that Python has venv (Debian: apt install python3-venv)."
   uv=$PWD/.venv/uv/bin/uv
 fi
-echo "Installing the locked environment into .venv (about 5.5 GB, once) ..."
+echo "Installing the locked environment into .venv (about 7 GB, once) ..."
 [ -x .venv/bin/python ] || "$uv" venv --quiet --allow-existing --python "$python" .venv
 "$uv" sync --frozen --quiet --extra all
 rm -f .venv/.synced-*
