@@ -7,7 +7,17 @@ from kfp import dsl
 from components import images
 
 
-@dsl.component(base_image=images.TRAIN, install_kfp_package=False)
+@dsl.component(
+    # The launcher needs no torch: it trains on other nodes, whose image their TrainingRuntime names.
+    base_image=images.OPS,
+    install_kfp_package=False,
+    task_config_passthroughs=[
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.RESOURCES, apply_to_task=False),
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.KUBERNETES_TOLERATIONS, apply_to_task=False),
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR, apply_to_task=False),
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+    ],
+)
 def train(
     corpus_uri: str,
     base_uri: str,
@@ -17,8 +27,10 @@ def train(
     num_nodes: int,
     processes_per_node: int,
     run_id: str,
+    task_config: dsl.TaskConfig,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
+    device: str = "gpu",
 ) -> NamedTuple("Trained", [("model_uri", str), ("run_uri", str), ("model_digest", str)]):  # type: ignore[valid-type]
     """Train with DeepSpeed from the last committed checkpoint on, and export a Hugging Face directory.
 
@@ -34,8 +46,10 @@ def train(
         num_nodes: Machines.
         processes_per_node: Processes (GPUs) on each of them.
         run_id: The pipeline run, for MLflow.
+        task_config: Resources, tolerations, node selector and environment of this task, for the nodes; Kubeflow fills it in.
         model: The exported model's manifest; the weights stay in the store.
         metrics: Steps, samples, tokens and seconds.
+        device: gpu or cpu: what the nodes train on; on a laptop training takes what is there.
 
     Returns:
         URIs of the model and of the run's folder, and the model's digest.
@@ -47,8 +61,9 @@ def train(
         from components.train import logic
 
         trained = logic.run(
-            corpus_uri, base_uri, base_digest, store_uri, train_config_json, num_nodes, processes_per_node, task_run_id(run_id)
-        )
+            corpus_uri, base_uri, base_digest, store_uri, train_config_json, num_nodes, processes_per_node, task_run_id(run_id),
+            device, task_config,
+        )  # fmt: skip
         trained.manifest.write(model.path)
         model.metadata = logic.metadata(trained)
         for name, value in logic.figures(trained.manifest).items():

@@ -1,14 +1,12 @@
-"""Train on this machine: recognise a finished run, else start torchrun and turn its end into a model or a sentence."""
+"""train: recognise a finished run; else train on this machine, or as a TrainJob on the nodes of a cluster."""
 
 import os
-import signal
-import sys
-import tempfile
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from components.shared.process import start_child
-from components.shared.task import tell
+from components.shared.kubernetes_client import mounted_namespace
+from components.shared.task import runs_here, tell
+from components.train.local import train_here
+from components.train.trainjob import NodeWishes
 from model import storage
 from model.contracts.checkpoint import ModelManifest
 from model.errors import ConfigError, TrainError
@@ -16,8 +14,8 @@ from model.train.config import TrainConfig
 from model.train.spec import LOG_FILE, TrainSpec, finished_model, model_uri, run_uri
 from model.weights import read_base
 
-ERROR_FILE_VARIABLE = "SPHINX_X_ERROR_FILE"
-"""File in which the first rank that fails says why, in one sentence."""
+NAMESPACE_VARIABLE = "SPHINX_X_TRAIN_NAMESPACE"
+"""Namespace to train in, for a DAG that runs elsewhere; without it a pod trains in its own, a laptop on itself."""
 
 
 class Outputs(NamedTuple):
@@ -42,12 +40,19 @@ def run(
     num_nodes: int,
     processes_per_node: int,
     run_id: str,
+    device: str = "gpu",
+    task_config: Any = None,
 ) -> Trained:
     """Train, or recognise that it was done before.
+
+    Args:
+        device: "gpu" or "cpu": what a cluster's nodes train on; a laptop takes what it has, unless told "cpu".
+        task_config: `dsl.TaskConfig`: what was set on the Kubeflow task, for the nodes.
 
     Raises:
         ConfigError: the base changed since it was checked, or more than this machine was asked for.
         TrainError: training failed: what it said, and that it goes on from the last checkpoint.
+        KubernetesError: the cluster does not answer or refuses.
     """
     config = TrainConfig.from_fields(TrainConfig.model_validate_json(train_config_json).model_dump(), "train_config_json")
     spec = TrainSpec(corpus_uri=corpus_uri, base_uri=base_uri, store_uri=store_uri, config=config)
@@ -59,13 +64,31 @@ def run(
     manifest = finished_model(spec)
     tell("train", "", "running", log=storage.join(run_folder, LOG_FILE), note="finished before" if manifest else "")
     if manifest is None:
-        if num_nodes != 1:
-            raise ConfigError(f"{num_nodes} nodes need a cluster; set train_num_nodes to 1 to train on this machine.")
-        _torchrun(spec, run_folder, processes_per_node, run_id)
+        if (namespace := namespace_to_train_in()) is None:
+            train_here(spec, run_folder, num_nodes, processes_per_node, device, run_id)
+        else:
+            from components.train.launch import train_on_cluster
+
+            train_on_cluster(
+                spec, namespace, num_nodes, processes_per_node, _known_device(device), run_id, NodeWishes.of_task(task_config)
+            )
         if (manifest := finished_model(spec)) is None:
             raise TrainError(f"training of {run_folder} ended without a model; its log says where it stopped.")
     print(f"{config.variant}: {manifest.steps} steps, {manifest.samples_seen} samples, at {model_uri(spec)}")
     return Trained(Outputs(model_uri(spec), run_folder, manifest.digest), manifest)
+
+
+def namespace_to_train_in() -> str | None:
+    """The namespace for a TrainJob; None to train on this machine."""
+    if asked := os.environ.get(NAMESPACE_VARIABLE):
+        return asked
+    return None if runs_here() else mounted_namespace()
+
+
+def _known_device(device: str) -> Literal["gpu", "cpu"]:
+    if device == "gpu" or device == "cpu":
+        return device
+    raise ConfigError(f"the device {device!r} is unknown; choose gpu or cpu.")
 
 
 def metadata(trained: Trained) -> dict[str, str | int | float]:
@@ -89,39 +112,3 @@ def figures(manifest: ModelManifest) -> dict[str, float]:
         "tokens_seen": float(manifest.tokens_seen),
         "train_seconds": round(manifest.train_seconds, 1),
     }
-
-
-def _torchrun(spec: TrainSpec, run_folder: str, processes: int, run_id: str) -> None:
-    """Run `components.train.worker` on every rank, to its end."""
-    with tempfile.TemporaryDirectory(prefix="sphinx-x-train-") as scratch:
-        spec_file, error_file = Path(scratch, "spec.json"), Path(scratch, "error.txt")
-        spec.write(spec_file)
-        arguments = ["--spec", str(spec_file), "--run-id", run_id]
-        # --standalone finds a free port by itself, so that two runs on one machine never meet.
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *launcher, "-m", "components.train.worker", *arguments]
-        child = start_child(command, env={**_environment(processes), ERROR_FILE_VARIABLE: str(error_file)})
-        try:
-            code = child.wait()
-        except BaseException:
-            child.send_signal(signal.SIGTERM)
-            child.wait()
-            raise
-        if code != 0:
-            raise TrainError(_why(error_file, code, run_folder))
-
-
-def _environment(processes: int) -> dict[str, str]:
-    cores = max(1, len(os.sched_getaffinity(0)) // processes)
-    # The repository or the installed package, wherever this file lies: torchrun's ranks must import the same one.
-    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
-    return {"OMP_NUM_THREADS": str(cores), "TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ, "PYTHONPATH": path}
-
-
-def _why(error_file: Path, code: int, run_folder: str) -> str:
-    if error_file.exists() and (said := error_file.read_text().strip()):
-        return said
-    return (
-        f"training of {run_folder} ended without saying why (torchrun: {code}), most often for lack of memory; free some, or "
-        "lower packs.tokens_per_pack, and run again: it goes on from the last checkpoint."
-    )

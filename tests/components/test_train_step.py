@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.train import logic
+from components.train import local, logic
+from components.train.torchrun import End
 from model import storage
 from model.errors import ConfigError, StorageError, TrainError
 from model.train.spec import LOG_FILE, TrainSpec, run_uri
@@ -69,8 +70,8 @@ def test_a_rank_that_fails_is_the_tasks_sentence(spec, tmp_path, monkeypatch):
     assert not storage.list_files(f"{store}/models")
 
 
-def test_ranks_that_die_without_a_word_are_said_to_have_lacked_memory(tmp_path):
-    said = logic._why(tmp_path / "no-such-file", 1, "store/runs/abc")
+def test_ranks_that_die_without_a_word_are_said_to_have_lacked_memory():
+    said = local.unexplained(End(1), "store/runs/abc")
     assert "store/runs/abc ended without saying why" in said
     assert "goes on from the last checkpoint" in said
     assert said.count(". ") == 0
