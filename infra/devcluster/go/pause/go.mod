@@ -1,0 +1,3 @@
+module sphinx-x/devcluster/pause
+
+go 1.24

@@ -1,0 +1,71 @@
+# Container images without a registry: packed from the binaries, imported into containerd. Sourced by ../cluster.
+# shellcheck shell=bash
+
+build_images() {
+  mkdir -p "$IMAGES"
+  pack pause "$PAUSE_IMAGE" 65535 "$BIN/pause:/pause"
+  pack coredns "$COREDNS_IMAGE" 0 "$BIN/coredns:/coredns"
+  pack jobset "$JOBSET_IMAGE" 65532 "$BIN/jobset-manager:/manager"
+  pack trainer "$TRAINER_IMAGE" 65532 "$BIN/trainer-manager:/manager"
+  [ -e "$IMAGES/s3proxy.tar" ] || with_progress "image of the S3 server" "$LOGS/build-s3proxy.log" build_s3proxy_image
+}
+
+# pack FILE IMAGE USER SOURCE:TARGET: one static binary, which is also the entrypoint.
+pack() {
+  [ -e "$IMAGES/$1.tar" ] || python3 "$HERE/mkimage.py" "$IMAGES/$1.tar" "$2" --user "$3:$3" --file "$4" --entrypoint "${4##*:}"
+}
+
+# S3Proxy is Java: its jars from Maven Central, checked against jars.sha256, on this machine's own Java runtime.
+build_s3proxy_image() {
+  local root=$PARTS/s3proxy-root
+  rm -rf "$root"
+  mkdir -p "$root/opt/s3proxy" "$root/etc"
+  mvn --batch-mode --quiet --file "$HERE/s3proxy/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$root/opt/s3proxy" &&
+    (cd "$root/opt/s3proxy" && sha256sum --quiet --strict --check "$HERE/s3proxy/jars.sha256") &&
+    copy_java "$root" &&
+    echo 'nonroot:x:65532:65532::/tmp:/bin/false' > "$root/etc/passwd" &&
+    python3 "$HERE/mkimage.py" "$IMAGES/s3proxy.tar" "$S3PROXY_IMAGE" --user 65532:65532 --tree "$root" --entrypoint /opt/java/bin/java &&
+    rm -rf "$root"
+}
+
+# The Java runtime and the shared libraries it is linked against, symbolic links resolved.
+copy_java() {
+  local home library
+  home=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
+  mkdir -p "$1/opt/java/bin"
+  cp -L "$home/bin/java" "$1/opt/java/bin/"
+  # Debian's package links to documentation and sources that need not be there.
+  cp -rL "$home/lib" "$home/conf" "$1/opt/java/" 2> /dev/null || [ -e "$1/opt/java/lib/modules" ]
+  rm -f "$1/opt/java/lib/src.zip" "$1/opt/java/lib/ct.sym"
+  find "$home/bin/java" "$home/lib/server/libjvm.so" "$home/lib/"lib{java,zip,net,nio,jli,management,management_ext,extnet,prefs}.so -print0 |
+    xargs -0 ldd 2> /dev/null | grep -o '/[^ :)]*' | grep -v "^$home" | sort -u | while read -r library; do
+    mkdir -p "$1$(dirname "$library")" && cp -L "$library" "$1$library"
+  done
+}
+
+# In the cluster's namespaces: import an archive unless the store holds this very file already.
+import_image() {
+  local stamp
+  stamp=$IMAGE_STORE/imported/$(basename "$1" .tar)-$(stat -c '%s-%Y' "$1")
+  [ -e "$stamp" ] && return
+  containerctl images import --all-platforms "$1" > /dev/null 2>> "$LOGS/images.log" || containerctl images import "$1" > /dev/null ||
+    die "the image archive $1 cannot be imported; see $LOGS/images.log."
+  mkdir -p "$(dirname "$stamp")"
+  rm -f "$IMAGE_STORE/imported/$(basename "$1" .tar)"-[0-9]*-[0-9]*
+  touch "$stamp"
+}
+
+containerctl() { ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }
+
+has_image() { containerctl images ls -q "name==$1" | grep -q .; }
+
+load_files() {
+  local file
+  [ $# -gt 0 ] || die "load: name the image archives."
+  for file in "$@"; do
+    [ -f "$file" ] || die "load: there is no file $file."
+    enter "$HERE/cluster" _load "$(readlink -f "$file")"
+    say "  $(elapsed)  loaded $file"
+  done
+}

@@ -1,0 +1,122 @@
+# The cluster's own network and mount namespaces and cgroup: made, entered, removed, and their removal proven. Sourced by ../cluster.
+# shellcheck shell=bash
+
+HOLDER=$STATE/holder # process id, start time: a process that does nothing but hold the namespaces
+
+# Start time beside the id: after a reboot the id may belong to a stranger.
+process_start() { awk '{sub(/^.*\) /, ""); print $20}' "/proc/$1/stat" 2> /dev/null; }
+
+is_running() {
+  local pid start
+  [ -s "$HOLDER" ] && read -r pid start < "$HOLDER" && [ "$(process_start "$pid")" = "$start" ]
+}
+
+require_running() { is_running || die "the development cluster is not up; start it with \`make cluster\`."; }
+
+# enter COMMAND...: in the cluster's namespaces, in the same folder, with the tools and the administrator's kubeconfig.
+enter() {
+  local pid start
+  read -r pid start < "$HOLDER"
+  nsenter -t "$pid" -n -m env -C "$PWD" PATH="$BIN:$PATH" KUBECONFIG="$KUBECONFIG_ADMIN" CONTAINERD_ADDRESS="$CONTAINERD_SOCKET" "$@"
+}
+
+make_isolation() {
+  local pid
+  is_running && return
+  mkdir -p "$STATE" "$IMAGE_STORE"
+  make_cgroup
+  make_mount_points
+  # The new namespaces see no later change of the host's mounts, and the host none of theirs.
+  setsid unshare --net --mount --propagation private "$HERE/lib/hold.sh" "$STATE" "$DNS_IP" < /dev/null > "$LOGS/holder.log" 2>&1 9>&- &
+  pid=$!
+  wait_for 10 "$LOGS/holder.log" "namespaces of its own" test -e "$STATE/held"
+  pid=$(cat "$STATE/held")
+  echo "$pid $(process_start "$pid")" > "$HOLDER"
+}
+
+# Folders that the kubelet, containerd and Kubernetes' volume provisioner know by fixed names get private contents by
+# mounts; those that this machine lacks are made, noted, and removed again by `down`.
+make_mount_points() {
+  local folder
+  for folder in /var/lib/kubelet /var/lib/cni /var/log/containers /tmp/hostpath_pv; do
+    [ -d "$folder" ] && continue
+    mkdir "$folder"
+    echo "$folder" >> "$STATE/made"
+  done
+}
+
+make_cgroup() {
+  local root=/sys/fs/cgroup group controller
+  if [ "$(cgroup_version)" = 2 ]; then
+    mkdir -p "$root/$CGROUP"
+    for controller in cpu cpuset memory pids io hugetlb; do
+      grep -qw "$controller" "$root/cgroup.controllers" || continue
+      echo "+$controller" > "$root/cgroup.subtree_control" 2> /dev/null || true # on by default under systemd
+      echo "+$controller" > "$root/$CGROUP/cgroup.subtree_control" ||
+        die "cgroup v2 does not hand the $controller controller to $root/$CGROUP; run the cluster outside of a container."
+    done
+    return
+  fi
+  for group in "$root"/*/; do
+    [ -e "$group/cgroup.procs" ] && [ ! -e "$group/cgroup.controllers" ] && mkdir -p "$group$CGROUP"
+  done
+  for controller in cpuset.cpus cpuset.mems; do
+    [ ! -e "$root/cpuset/$controller" ] || cat "$root/cpuset/$controller" > "$root/cpuset/$CGROUP/$controller"
+  done
+}
+
+# Everything that lives in the cluster: what shares its network or mount namespace, and what is in its cgroup.
+cluster_processes() {
+  local pid start network mounts process
+  {
+    if is_running; then
+      read -r pid start < "$HOLDER"
+      network=$(readlink "/proc/$pid/ns/net") mounts=$(readlink "/proc/$pid/ns/mnt")
+      for process in /proc/[0-9]*; do
+        case $(readlink "$process/ns/net" "$process/ns/mnt" 2> /dev/null) in
+          *"$network"* | *"$mounts"*) echo "${process#/proc/}" ;;
+        esac
+      done
+    fi
+    cgroup_folders | while read -r process; do cat "$process/cgroup.procs" 2> /dev/null || true; done
+  } | sort -un
+}
+
+cgroup_folders() {
+  find /sys/fs/cgroup/"$CGROUP" /sys/fs/cgroup/*/"$CGROUP" -depth -type d 2> /dev/null || true
+}
+
+remove_isolation() {
+  local round pids folder
+  for round in $(seq 50); do
+    pids=$(cluster_processes)
+    [ -n "$pids" ] || break
+    # shellcheck disable=SC2086
+    kill -KILL $pids 2> /dev/null || true
+    sleep 0.2
+  done
+  for round in $(seq 50); do
+    cgroup_folders | while read -r folder; do rmdir "$folder" 2> /dev/null || true; done
+    [ -n "$(cgroup_folders)" ] || break
+    sleep 0.2
+  done
+  if [ -e "$STATE/made" ]; then
+    while read -r folder; do rmdir "$folder" 2> /dev/null || true; done < "$STATE/made"
+  fi
+}
+
+# The proof: what `up` makes is looked for once more, and named if it is still there.
+prove_removed() {
+  local left=() folder
+  [ -z "$(cluster_processes)" ] || left+=("processes $(cluster_processes | tr '\n' ' ')")
+  [ -z "$(cgroup_folders)" ] || left+=("cgroups $(cgroup_folders | tr '\n' ' ')")
+  ! grep -q " $CACHE/" /proc/mounts || left+=("mounts below $CACHE")
+  if [ -e "$STATE/made" ]; then
+    while read -r folder; do [ ! -e "$folder" ] || left+=("$folder"); done < "$STATE/made"
+  fi
+  [ ${#left[@]} = 0 ] || die "still there: ${left[*]}."
+  rm -rf "$STATE"
+  [ ! -e "$STATE" ] || die "still there: $STATE."
+  say "Down in $(elapsed): no process, cgroup, mount or folder of the cluster is left."
+  if [ -d "$CACHE" ]; then say "Kept for the next time: $(du -sh "$CACHE" | cut -f1) of binaries and images in $CACHE (remove: down --cache)."; fi
+}
