@@ -23,6 +23,7 @@ build_s3proxy_image() {
   mvn --batch-mode --quiet --file "$HERE/s3proxy/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$root/opt/s3proxy" &&
     (cd "$root/opt/s3proxy" && sha256sum --quiet --strict --check "$HERE/s3proxy/jars.sha256") &&
+    cp "$HERE/s3proxy/logback.xml" "$root/opt/s3proxy/" &&
     copy_java "$root" &&
     echo 'nonroot:x:65532:65532::/tmp:/bin/false' > "$root/etc/passwd" &&
     python3 "$HERE/mkimage.py" "$IMAGES/s3proxy.tar" "$S3PROXY_IMAGE" --user 65532:65532 --tree "$root" --entrypoint /opt/java/bin/java &&
@@ -56,13 +57,24 @@ import_image() {
   touch "$stamp"
 }
 
+# Our own images, where infra/images/build.sh has made them; it carries only the layers that the store lacks.
+import_project_images() {
+  local layout=$CACHE/images/layout name
+  for name in $OPS_IMAGE $TRAIN_IMAGE; do
+    grep -qs "\"$name\"" "$layout/index.json" || continue
+    python3 "$HERE/../images/import.py" "$layout" "$name" ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io > "$LOGS/import.log" 2>&1 ||
+      die "the image $name cannot be imported; see $LOGS/import.log."
+    say "  $(elapsed)  image $name"
+  done
+}
+
 containerctl() { ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }
 
 has_image() { containerctl images ls -q "name==$1" | grep -q .; }
 
 load_files() {
   local file
-  [ $# -gt 0 ] || die "load: name the image archives."
+  [ $# -gt 0 ] || enter "$HERE/cluster" _import
   for file in "$@"; do
     [ -f "$file" ] || die "load: there is no file $file."
     enter "$HERE/cluster" _load "$(readlink -f "$file")"

@@ -12,6 +12,7 @@ install_platform() {
   wait_for 180 "$LOGS/kubelet.log" "Trainer ready (TrainJobStatus on)" rolled_out kubeflow-system kubeflow-trainer-controller-manager
   wait_for 120 "$LOGS/kubelet.log" "S3 ready" rolled_out $SERVICES_NAMESPACE s3
   wait_for 60 "$LOGS/kubelet.log" "S3 bucket sphinx-x" make_bucket
+  import_project_images
   install_mlflow
 }
 
@@ -85,7 +86,7 @@ service_address() { kubectl -n $SERVICES_NAMESPACE get service "$1" -o 'jsonpath
 # The credentials go through standard input: command lines can be read by everybody.
 make_bucket() {
   printf 'user = "%s:%s"\n' "$(secret_value AWS_ACCESS_KEY_ID)" "$(secret_value AWS_SECRET_ACCESS_KEY)" |
-    curl -sS --config - --aws-sigv4 aws:amz:us-east-1:s3 -X PUT -o /dev/null -w '%{http_code}' "http://$(service_address s3)/sphinx-x" |
+    curl -sS --config - --aws-sigv4 aws:amz:us-east-1:s3 -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' -X PUT -o /dev/null -w '%{http_code}' "http://$(service_address s3)/sphinx-x" |
     grep -qE '^(200|409)$'
 }
 
@@ -105,8 +106,8 @@ show_status() {
   kubectl get nodes -o wide | cut -c1-120
   kubectl get pods -A | awk 'NR == 1 || $4 != "Completed"'
   for name in s3 mlflow; do
-    kubectl -n $SERVICES_NAMESPACE get service $name > /dev/null 2>&1 &&
-      say "http://$name.$SERVICES_NAMESPACE.svc:$(service_address $name | cut -d: -f2) (from outside of pods: $(service_address $name))"
+    kubectl -n $SERVICES_NAMESPACE get service $name > /dev/null 2>&1 || continue
+    say "http://$name.$SERVICES_NAMESPACE.svc:$(service_address $name | cut -d: -f2) (from outside of pods: $(service_address $name))"
   done
   say "images: $(containerctl images ls -q | grep -v sha256 | tr '\n' ' ')"
 }

@@ -35,6 +35,8 @@ COREDNS_IMAGE=$(image_name "coredns:$COREDNS_VERSION")
 JOBSET_IMAGE=$(image_name "jobset:$JOBSET_VERSION")
 TRAINER_IMAGE=$(image_name "trainer:$TRAINER_VERSION")
 S3PROXY_IMAGE=$(image_name "s3proxy:$S3PROXY_VERSION")
-OPS_IMAGE=localhost/sphinx-x-ops:dev # built by infra/images/build.sh
+# Ours, built by infra/images/build.sh.
+OPS_IMAGE=localhost/sphinx-x-ops:dev
+TRAIN_IMAGE=localhost/sphinx-x-train:dev
 
 SERVICES_NAMESPACE=sphinx-x-services
