@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from model.errors import SphinxError
-from pipelines.commands import chat, compile, demo, plan, pull, report, run, runs, validate
+from pipelines.commands import chat, compile, demo, plan, pull, reap, report, run, runs, validate
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -38,7 +38,7 @@ app = typer.Typer(
     "[bold]sphinx-x run my-data.yaml --variant nano[/bold]  ·  "
     "[bold]sphinx-x chat models:/sphinx-x-nano@champion --image cat.jpg[/bold]",
 )
-for command in (demo.demo, run.run, validate.validate, plan.plan, runs.runs, report.report, pull.pull, chat.chat):
+for command in (demo.demo, run.run, validate.validate, plan.plan, runs.runs, report.report, pull.pull, chat.chat, reap.reap):
     app.command()(command)
 app.command(name="compile")(compile.compile_pipelines)
 

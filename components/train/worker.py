@@ -12,6 +12,7 @@ import time
 from components.shared.platform import EXIT_FINAL
 from components.shared.process import die_with_parent
 from components.shared.tracking import tracker_for
+from components.train.exporter import exported
 from components.train.torchrun import leave_note
 from model import storage
 from model.errors import ConfigError, ContractError, DataError, FitError, SphinxError, TrainError
@@ -36,7 +37,7 @@ def main() -> None:
         spec = TrainSpec.from_json(storage.read_bytes(arguments.spec), arguments.spec)
         from model.train.run import train
 
-        train(spec, tracker_for(spec, arguments.run_id))
+        train(spec, exported(spec, tracker_for(spec, arguments.run_id)))
         leave_note(rank, 0)
     except SphinxError as error:
         code = exit_code_of(error)
