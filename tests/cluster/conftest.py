@@ -79,9 +79,7 @@ def s3(namespace: str) -> Iterator[S3]:
     owner, _, name = support.S3_SECRET.partition("/")
     found = support.get(owner, "secret", name)
     assert found, f"the cluster has no Secret {support.S3_SECRET}; infra/devcluster/README.md says what tests need"
-    credentials = {
-        key: base64.b64decode(found["data"][key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    }
+    credentials = {key: base64.b64decode(found["data"][key]).decode() for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sphinx-x-s3"}, "stringData": credentials}
     support.apply(namespace, secret)
     endpoint = support.reach(support.S3_SERVICE)
@@ -115,9 +113,7 @@ def settings(namespace: str, s3: S3) -> dict[str, str]:
         "SPHINX_X_MLFLOW_UI": "",
         "SPHINX_X_KUBEFLOW_UI": "",
     }
-    support.apply(
-        namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sphinx-x-settings"}, "data": data}
-    )
+    support.apply(namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sphinx-x-settings"}, "data": data})
     return data
 
 

@@ -133,8 +133,14 @@ def end_of_pod(namespace: str, name: str, seconds: float = POD_SECONDS) -> Ended
         status = (get(namespace, "pod", name) or {}).get("status", {})
         states = [entry["state"] for entry in status.get("containerStatuses", [])]
         waiting.extend(state["waiting"].get("reason", "") for state in states if "waiting" in state)
-        never = [reason for reason in waiting if reason in {"ErrImageNeverPull", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}]
-        assert not never, f"pod {namespace}/{name} cannot start: {never[-1]}; {kubectl('-n', namespace, 'get', 'events')[-2000:]}"
+        never = [
+            reason
+            for reason in waiting
+            if reason in {"ErrImageNeverPull", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}
+        ]
+        assert not never, (
+            f"pod {namespace}/{name} cannot start: {never[-1]}; {kubectl('-n', namespace, 'get', 'events')[-2000:]}"
+        )
         return next((state["terminated"] for state in states if "terminated" in state), None)
 
     waiting: list[str] = []
@@ -155,8 +161,10 @@ def run_pod(namespace: str, spec: dict[str, Any], seconds: float = POD_SECONDS, 
     try:
         ended = end_of_pod(namespace, name, seconds)
     finally:
-        kubectl("-n", namespace, "delete", "pod", name, "--wait=false", "--ignore-not-found")
-    assert expect in (None, ended.exit_code), f"pod {name} ended with {ended.exit_code}, not {expect}: {ended.message}\n{ended.logs[-4000:]}"
+        kubectl("-n", namespace, "delete", "pod", name, "--ignore-not-found", "--timeout=60s")
+    assert expect in (None, ended.exit_code), (
+        f"pod {name} ended with {ended.exit_code}, not {expect}: {ended.message}\n{ended.logs[-4000:]}"
+    )
     return ended.logs
 
 
