@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from model import storage
+from model.train.machine import gpu_memories_gb
 
 
 def local_arguments(
@@ -17,6 +18,8 @@ def local_arguments(
     mode: str = "official",
     promote: bool = True,
     model_name: str = "",
+    when_unchanged: str = "train",
+    start_from: str = "base",
 ) -> dict[str, str | int]:
     """Every parameter by name; local places are absolute, since tasks have working directories of their own."""
     return {
@@ -24,6 +27,9 @@ def local_arguments(
         "data_store_uri": _absolute(store_uri),
         "train_base_uri": _absolute(base_uri),
         "train_variant": variant,
+        "data_when_unchanged": when_unchanged,
+        "train_start_from": start_from,
+        "train_device": "gpu" if gpu_memories_gb() else "cpu",
         "train_overrides": yaml.safe_dump(overrides) if overrides else "",
         "train_num_nodes": 1,
         "train_processes_per_node": processes,

@@ -103,7 +103,7 @@ def _execute(folder: Path, run_id: str, board: Board) -> bool:
                 while child.poll() is None:
                     board.update()
                     time.sleep(LOOK_SECONDS)
-                board.end(child.returncode == 0)
+                board.end()
         finally:
             stop_group(child)
     return child.returncode == 0
@@ -115,6 +115,8 @@ def _completed(record: RunRecord, folder: Path, state: str, reason: str) -> RunR
     for task, outputs in task_outputs(folder):
         if task == "validate":
             made["registered_name"] = outputs["registered_name"]
+        elif task == "prepare" and outputs["go_on"] == "no":
+            made["reason"] = outputs["reason"]
         elif task == "train":
             made["model_uri"] = outputs["model_uri"]
         elif task == "report":

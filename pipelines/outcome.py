@@ -14,6 +14,9 @@ def show(record: RunRecord, workspace: Path, console: Console) -> None:
     minutes = ((record.ended or record.started) - record.started) / 60
     scores = ", ".join(f"{name} {score:.1%}" for name, score in record.scores.items())
     console.print()
+    if not record.version:  # it ended early
+        console.print(f"[bold]{record.recipe}[/bold] as {record.variant}: {record.reason}", highlight=False)
+        return
     console.print(f"[bold]{record.recipe}[/bold] as {record.variant}: done in {minutes:.1f} minutes. {record.gate_reason}")
     for name, value in (
         ("scores", scores),

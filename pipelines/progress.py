@@ -82,7 +82,7 @@ class Board:
         if not self.console.is_terminal and self.training and self._line("train", "").state == "running":
             self._say_training()
 
-    def end(self, succeeded: bool) -> None:
+    def end(self) -> None:
         """The DAG's process has ended: whatever still seems to run was killed, whatever waits was left out."""
         self.update()
         for line in self.lines:
@@ -92,7 +92,7 @@ class Board:
                     line.message or "was killed; free memory where that was the cause, and run again.",
                 )
                 line.seconds = time.time() - line.started
-            elif line.state == "waiting" and (line.task == "promote" or not succeeded):
+            elif line.state == "waiting":
                 line.state = "skipped"
 
     def failure(self) -> str | None:
@@ -169,6 +169,6 @@ class Board:
 def expected_lines(datasets: Iterable[str], benchmarks: Iterable[str]) -> list[TaskLine]:
     """All tasks of the DAG in order, waiting."""
     lines = [TaskLine("validate", "")]
-    lines += [TaskLine("unify", name) for name in datasets] + [TaskLine("merge", ""), TaskLine("train", "")]
+    lines += [TaskLine("unify", name) for name in datasets] + [TaskLine(task, "") for task in ("merge", "prepare", "train")]
     lines += [TaskLine("evaluate", name) for name in benchmarks]
     return lines + [TaskLine(task, "") for task in ("report", "register", "promote", "finish")]

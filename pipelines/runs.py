@@ -27,7 +27,7 @@ class RunRecord(Contract):
     ended: float | None = None
     state: Literal["running", "succeeded", "failed", "stopped"] = "running"
     reason: str = ""
-    """Why it failed, in one sentence."""
+    """Why it failed, or why it ended early, in one sentence."""
     scores: dict[str, float] = {}
     """Score by benchmark."""
     gate: str = ""

@@ -1,6 +1,7 @@
 """The DAG: raw datasets in, a judged and registered model out. The same definition runs on Kubeflow and, by kfp.local, on a laptop.
 
-    validate ─ unify × datasets ─ merge ─ train ─ evaluate × benchmarks ─ report ─ register ─ (gate open) promote
+    validate ─ unify × datasets ─ merge ─ prepare ─ (something to train)
+               train ─ evaluate × benchmarks ─ report ─ register ─ (gate open) promote
     all inside one exit handler, outermost and last, whose task is finish
 
 What travels between tasks are parameters (URIs, digests, the resolved recipe) and small manifests; shards, checkpoints and weights
@@ -10,14 +11,16 @@ still has it, is off.
 
 from typing import Any
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.evaluate.component import evaluate
 from components.finish.component import finish
 from components.merge.component import merge
+from components.prepare.component import prepare
 from components.promote.component import promote
 from components.register.component import register
 from components.report.component import report
+from components.shared import platform
 from components.train.component import train
 from components.unify.component import unify
 from components.validate.component import validate
@@ -26,16 +29,29 @@ from model.variants import VARIANTS
 NAME = "sphinx-x-train"
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "train_variant": tuple(VARIANTS),
+    "data_when_unchanged": ("train", "stop"),
     "eval_mode": ("official", "sphinx"),
     "register_promote": ("when_better", "never"),
+    "train_device": ("gpu", "cpu"),
+    "train_start_from": ("base", "champion"),
+    "train_variant": tuple(VARIANTS),
 }
 """Parameters with a closed set of values: Kubeflow shows them as dropdowns and refuses any other value."""
 
 
 def _step(component: Any, display_name: str, **inputs: Any) -> Any:
-    """A task with its name in the Kubeflow graph; it is always asked, since only the store knows what is finished."""
-    return component(**inputs).set_caching_options(False).set_display_name(display_name)
+    """A task with its name in the Kubeflow graph and the platform's settings; it is always asked, since only the store knows what is
+    finished. A cluster without one of the secrets has its credentials from elsewhere (a role of the service account)."""
+    task = component(**inputs).set_caching_options(False).set_display_name(display_name)
+    kubernetes.use_config_map_as_env(task, platform.SETTINGS_CONFIG_MAP, _same(platform.SETTINGS), optional=True)
+    kubernetes.use_secret_as_env(task, platform.S3_SECRET, _same(platform.S3_CREDENTIALS), optional=True)
+    kubernetes.use_secret_as_env(task, platform.MLFLOW_SECRET, _same(platform.MLFLOW_CREDENTIALS), optional=True)
+    return task
+
+
+def _same(names: tuple[str, ...]) -> dict[str, str]:
+    """Keys of a ConfigMap or Secret to the variables that they become."""
+    return {name: name for name in names}
 
 
 @dsl.pipeline(
@@ -49,10 +65,13 @@ def _step(component: Any, display_name: str, **inputs: Any) -> Any:
 )
 def train_pipeline(
     data_recipe_uri: str,
-    data_store_uri: str,
-    train_base_uri: str,
+    data_store_uri: str = "",
+    data_when_unchanged: str = "train",
     train_variant: str = "tiny",
+    train_base_uri: str = "",
+    train_start_from: str = "base",
     train_overrides: str = "",
+    train_device: str = "gpu",
     train_num_nodes: int = 1,
     train_processes_per_node: int = 8,
     eval_mode: str = "official",
@@ -63,10 +82,13 @@ def train_pipeline(
 
     Args:
         data_recipe_uri: YAML file that names datasets, mixture, benchmarks and gate.
-        data_store_uri: Root below which everything is written, for example s3://bucket/sphinx-x.
-        train_base_uri: Base directory of the variant (python -m model.convert makes one).
+        data_store_uri: Root below which everything is written, for example s3://bucket/sphinx-x; empty for the platform's own.
+        data_when_unchanged: stop ends the run early if the newest registered version was trained on this very corpus.
         train_variant: Size of the model.
+        train_base_uri: Base directory of the variant (python -m model.convert makes one); empty for bases/<variant> in the store.
+        train_start_from: base, or champion to go on from the registered champion.
         train_overrides: Training options on top of the variant's preset, as YAML; empty for none.
+        train_device: What trains and evaluates: gpu, or cpu (nano).
         train_num_nodes: Machines that train.
         train_processes_per_node: Processes (GPUs) on each machine.
         eval_mode: official scorers, or sphinx for those of the original suite.
@@ -85,47 +107,73 @@ def train_pipeline(
             base_uri=train_base_uri,
             variant=train_variant,
             overrides=train_overrides,
+            device=train_device,
             mode=eval_mode,
             model_name=register_model_name,
             **ranks,
         )
-        data = {"recipe_json": checked.outputs["recipe_json"], "store_uri": data_store_uri}
+        registered_name, store_uri, gpus = (checked.outputs[name] for name in ("registered_name", "store_uri", "eval_gpus"))
+        data = {"recipe_json": checked.outputs["recipe_json"], "store_uri": store_uri}
 
         with dsl.ParallelFor(checked.outputs["dataset_names"], name="datasets") as dataset:
             unified = _step(unify, "unify: raw files to shards", dataset=dataset, **data)
         merged = _step(merge, "merge: one corpus", dataset_uris=dsl.Collected(unified.outputs["Output"]), **data)
+        corpus_uri = merged.outputs["Output"]
 
-        trained = _step(
-            train,
-            "train: corpus and base to model",
-            corpus_uri=merged.outputs["Output"],
-            base_uri=train_base_uri,
+        prepared = _step(
+            prepare,
+            "prepare: what to train from",
+            corpus_uri=corpus_uri,
+            variant=train_variant,
+            registered_name=registered_name,
+            start_from=train_start_from,
+            when_unchanged=data_when_unchanged,
+            base_uri=checked.outputs["base_uri"],
             base_digest=checked.outputs["base_digest"],
-            store_uri=data_store_uri,
-            train_config_json=checked.outputs["train_config_json"],
-            run_id=run_id,
-            **ranks,
+            store_uri=store_uri,
         )
-        model_uri = trained.outputs["model_uri"]
-
-        with dsl.ParallelFor(checked.outputs["benchmark_names"], name="benchmarks") as benchmark:
-            judged = _step(
-                evaluate, "evaluate: questions to scores", benchmark=benchmark, model_uri=model_uri, mode=eval_mode, **data
+        with dsl.If(prepared.outputs["go_on"] == "yes", name="something to train"):
+            trained = _step(
+                train,
+                "train: corpus and base to model",
+                corpus_uri=corpus_uri,
+                base_uri=prepared.outputs["base_uri"],
+                base_digest=prepared.outputs["base_digest"],
+                store_uri=store_uri,
+                train_config_json=checked.outputs["train_config_json"],
+                run_id=run_id,
+                device=train_device,
+                **ranks,
             )
+            model_uri = trained.outputs["model_uri"]
 
-        candidate = {
-            "recipe_json": checked.outputs["recipe_json"],
-            "corpus_uri": merged.outputs["Output"],
-            "model_uri": model_uri,
-            "run_uri": trained.outputs["run_uri"],
-            "registered_name": checked.outputs["registered_name"],
-            "run_id": run_id,
-        }
-        # The compiler takes a Collected apart: each consumer needs one of its own.
-        results = [dsl.Collected(judged.outputs["Output"]) for _ in range(2)]
-        reported = _step(report, "report: page and gate", promote=register_promote, result_uris=results[0], **candidate)
-        decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
-        registered = _step(register, "register: candidate in MLflow", result_uris=results[1], **candidate, **decided)
-        with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
-            version = registered.outputs["Output"]
-            _step(promote, "promote: champion", registered_name=checked.outputs["registered_name"], version=version)
+            with dsl.ParallelFor(checked.outputs["benchmark_names"], name="benchmarks") as benchmark:
+                judged = _step(
+                    evaluate,
+                    "evaluate: questions to scores",
+                    benchmark=benchmark,
+                    model_uri=model_uri,
+                    mode=eval_mode,
+                    gpus=gpus,
+                    **data,
+                )
+                # The compiler finds a value for a limit inside a loop only where the task has it as an input, too.
+                judged.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
+                kubernetes.empty_dir_mount(judged, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
+
+            candidate = {
+                "recipe_json": checked.outputs["recipe_json"],
+                "corpus_uri": corpus_uri,
+                "model_uri": model_uri,
+                "run_uri": trained.outputs["run_uri"],
+                "registered_name": registered_name,
+                "run_id": run_id,
+            }
+            # The compiler takes a Collected apart: each consumer needs one of its own.
+            results = [dsl.Collected(judged.outputs["Output"]) for _ in range(2)]
+            reported = _step(report, "report: page and gate", promote=register_promote, result_uris=results[0], **candidate)
+            decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
+            registered = _step(register, "register: candidate in MLflow", result_uris=results[1], **candidate, **decided)
+            with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
+                version = registered.outputs["Output"]
+                _step(promote, "promote: champion", registered_name=registered_name, version=version)

@@ -12,6 +12,7 @@ def evaluate(
     model_uri: str,
     store_uri: str,
     mode: str,
+    gpus: int,
     result: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
@@ -23,6 +24,7 @@ def evaluate(
         model_uri: The exported model.
         store_uri: The store; predictions and result go below results/ in it.
         mode: official (the benchmark's own scorer) or sphinx (what the original suite did).
+        gpus: GPUs that this task was given; 0 for a CPU.
         result: The result with its confidence interval; the predictions stay in the store.
         metrics: Score, interval, chance and number of questions.
 
@@ -34,7 +36,7 @@ def evaluate(
     with running("evaluate", benchmark):
         from components.evaluate import logic
 
-        uri, found = logic.run(recipe_json, benchmark, model_uri, store_uri, mode)  # pyright: ignore[reportArgumentType]
+        uri, found = logic.run(recipe_json, benchmark, model_uri, store_uri, mode, gpus)  # pyright: ignore[reportArgumentType]
         found.write(result.path)
         result.metadata = logic.metadata(uri, found)
         for name, value in logic.figures(found).items():

@@ -2,20 +2,28 @@
 
 from typing import Literal
 
-from components.shared.task import tell
+from components.shared.task import runs_here, tell
 from model.contracts.evaluation import Result
+from model.errors import FitError
 from model.evaluate.runner import evaluate
 from model.recipes import recipe_from_json
+from model.train.machine import gpu_memories_gb
 
 
 def run(
-    recipe_json: str, benchmark: str, model_uri: str, store_uri: str, mode: Literal["official", "sphinx"]
+    recipe_json: str, benchmark: str, model_uri: str, store_uri: str, mode: Literal["official", "sphinx"], gpus: int = 0
 ) -> tuple[str, Result]:
     """Returns the result's folder and the result.
 
     Raises:
+        FitError: the task has fewer GPUs than it was given.
         SphinxError: see `model.evaluate.runner.evaluate`.
     """
+    if gpus and (found := len(gpu_memories_gb())) < gpus and not runs_here():
+        raise FitError(
+            f"evaluating {benchmark} needs {gpus} GPUs and this task sees {found}; check the node's driver and its device plugin, or set "
+            "train_device to cpu."
+        )
 
     def progress(answered: int, questions: int) -> None:
         tell("evaluate", benchmark, "running", note=f"{answered} of {questions} questions")

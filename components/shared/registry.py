@@ -77,6 +77,39 @@ def resolve(uri: str) -> RegisteredVersion:
     return RegisteredVersion(found.name, str(found.version), dict(found.tags))
 
 
+def registered_champion(registered_name: str) -> RegisteredVersion | None:
+    """The champion of a name; None where there is none yet.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    if not has_database():
+        return None
+    client = open_client()
+    with explained(f"look up the champion of {registered_name}"):
+        try:
+            found = client.get_model_version_by_alias(registered_name, CHAMPION)
+        except Exception as error:
+            if is_absent(error):
+                return None
+            raise
+    return RegisteredVersion(found.name, str(found.version), dict(found.tags))
+
+
+def newest_version(registered_name: str) -> RegisteredVersion | None:
+    """The version of a name that was registered last; None where there is none yet.
+
+    Raises:
+        RegistryError: MLflow does not answer.
+    """
+    if not has_database():
+        return None
+    client = open_client()
+    with explained(f"look up the versions of {registered_name}"):
+        found = client.search_model_versions(f"name = '{registered_name}'", max_results=1, order_by=["version_number DESC"])
+    return RegisteredVersion(found[0].name, str(found[0].version), dict(found[0].tags)) if found else None
+
+
 def champion_results(registered_name: str) -> tuple[str, list[Result]] | None:
     """Version and results of the champion; None where a name has none yet. Downloads the results alone.
 
@@ -84,22 +117,15 @@ def champion_results(registered_name: str) -> tuple[str, list[Result]] | None:
         RegistryError: MLflow does not answer.
         ContractError: a result cannot be read.
     """
-    if not has_database():
+    champion = registered_champion(registered_name)
+    if champion is None:
         return None
-    client = open_client()
-    with explained(f"look up the champion of {registered_name}"):
-        try:
-            version = str(client.get_model_version_by_alias(registered_name, CHAMPION).version)
-        except Exception as error:
-            if is_absent(error):
-                return None
-            raise
-        uri = f"{SCHEME}{registered_name}/{version}"
-        with tempfile.TemporaryDirectory(prefix="sphinx-x-") as folder:
-            artifacts = _artifacts(uri)
-            files = [file.path for file in artifacts.list_artifacts(RESULTS_FOLDER) if file.path.endswith(".json")]
-            texts = {path: Path(artifacts.download_artifacts(path, folder)).read_bytes() for path in sorted(files)}
-    return version, [Result.from_json(text, f"{uri}/{path}") for path, text in texts.items()]
+    uri = champion.uri
+    with explained(f"read the results of {uri}"), tempfile.TemporaryDirectory(prefix="sphinx-x-") as folder:
+        artifacts = _artifacts(uri)
+        files = [file.path for file in artifacts.list_artifacts(RESULTS_FOLDER) if file.path.endswith(".json")]
+        texts = {path: Path(artifacts.download_artifacts(path, folder)).read_bytes() for path in sorted(files)}
+    return champion.version, [Result.from_json(text, f"{uri}/{path}") for path, text in texts.items()]
 
 
 def pull(uri: str, folder: Path, progress: Progress | None = None) -> ModelManifest:

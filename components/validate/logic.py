@@ -1,10 +1,12 @@
 """What can be known to be wrong before anything long starts; no torch, a few seconds."""
 
+import os
 from typing import NamedTuple, get_args
 
 import yaml
 
 from components.shared.mlflow_client import check_reachable
+from components.shared.platform import STORE
 from components.shared.task import tell
 from components.validate.summary import markdown
 from model import storage
@@ -20,6 +22,8 @@ from model.train.machine import this_machine
 from model.variants import variant_named
 from model.weights import read_base
 
+DEVICES = ("gpu", "cpu")
+
 
 class Outputs(NamedTuple):
     """Parameters for the tasks that follow."""
@@ -27,10 +31,14 @@ class Outputs(NamedTuple):
     recipe_json: str
     recipe_digest: str
     train_config_json: str
+    store_uri: str
+    base_uri: str
     base_digest: str
     dataset_names: list[str]
     benchmark_names: list[str]
     registered_name: str
+    eval_gpus: int
+    """GPUs of each evaluation task."""
 
 
 class Checked(NamedTuple):
@@ -47,6 +55,7 @@ def check(
     overrides: str,
     num_nodes: int,
     processes_per_node: int,
+    device: str,
     mode: str,
     model_name: str,
     here: bool,
@@ -61,21 +70,39 @@ def check(
     """
     recipe = check_recipe(recipe_uri, mode, model_name)
     config = check_training(variant, overrides, num_nodes, processes_per_node, here)
+    if device not in DEVICES:
+        raise ConfigError(f"there is no device '{device}'; choose one of {', '.join(DEVICES)}.")
+    store_uri = store_uri or store_of_platform()
+    base_uri = base_uri or storage.join(store_uri, "bases", variant)
     base = read_base(base_uri)
     check_places(store_uri)
     outputs = Outputs(
         recipe_json=recipe.to_json(),
         recipe_digest=recipe.content_digest(),
         train_config_json=config.model_dump_json(),
+        store_uri=store_uri,
+        base_uri=base_uri,
         base_digest=base.digest,
         dataset_names=[dataset.name for dataset in recipe.datasets],
         benchmark_names=[benchmark.name for benchmark in recipe.benchmarks],
         registered_name=recipe.registered_name(variant),
+        eval_gpus=variant_named(variant).gpus_per_model if device == "gpu" else 0,
     )
     note = f"{len(recipe.datasets)} datasets, {len(recipe.benchmarks)} benchmarks"
     print(f"{recipe.name}: {note}; trains {variant} for {config.epochs:g} epochs; registers {outputs.registered_name}")
     tell("validate", "", "running", note=note)
     return Checked(outputs, markdown(recipe, config, base, outputs.registered_name))
+
+
+def store_of_platform() -> str:
+    """The store that the platform's chart names.
+
+    Raises:
+        ConfigError: none is set.
+    """
+    if not (uri := os.environ.get(STORE, "")):
+        raise ConfigError(f"no store is given; set data_store_uri, or store.uri in the chart's values ({STORE}).")
+    return uri
 
 
 def check_recipe(recipe_uri: str, mode: str = "official", model_name: str = "") -> Recipe:

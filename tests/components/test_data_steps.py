@@ -25,7 +25,7 @@ def places(tmp_path, monkeypatch):
 
 def check(places, **changes):
     arguments = {
-        "variant": "nano", "overrides": "", "num_nodes": 1, "processes_per_node": 2, "mode": "official", "model_name": "", "here": True,
+        "variant": "nano", "overrides": "", "num_nodes": 1, "processes_per_node": 2, "device": "cpu", "mode": "official", "model_name": "", "here": True,
     }  # fmt: skip
     return validate.check(**{**places, **arguments, **changes})
 

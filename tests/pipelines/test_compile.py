@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from components import images
+from components.shared import platform
 from pipelines import compile as compiling
 from pipelines.train import CHOICES, NAME
 
-IR: dict[str, Any] = yaml.safe_load((compiling.COMPILED / f"{NAME}.yaml").read_text())
+DOCUMENTS: list[dict[str, Any]] = list(yaml.safe_load_all((compiling.COMPILED / f"{NAME}.yaml").read_text()))
+IR, PLATFORM = DOCUMENTS
 COMPONENTS: dict[str, Any] = IR["components"]
 EXECUTORS = {name: one["container"] for name, one in IR["deploymentSpec"]["executors"].items()}
 PARAMETERS = IR["root"]["inputDefinitions"]["parameters"]
@@ -77,11 +79,11 @@ def test_a_text_that_looks_like_a_number_is_quoted_for_readers_that_would_take_i
 
 
 def test_parameters_sort_into_groups_and_say_what_they_are():
-    # The form sorts by name and shows no help, so names carry meaning; only the place of data and base are asked for.
+    # The form sorts by name and shows no help, so names carry meaning; only the recipe is asked for.
     assert {name.split("_")[0] for name in PARAMETERS} == {"data", "train", "eval", "register"}
     assert all(one.get("description") for one in PARAMETERS.values())
     required = {name for name, one in PARAMETERS.items() if not one.get("isOptional")}
-    assert required == {"data_recipe_uri", "data_store_uri", "train_base_uri"}
+    assert required == {"data_recipe_uri"}
 
 
 def test_the_exit_handler_is_outermost_and_last():
@@ -119,9 +121,13 @@ def test_loops_run_over_outputs_that_are_typed_lists():
         for task in dag["tasks"].values():
             if "parameterIterator" in task:
                 source = task["inputs"]["parameters"][task["parameterIterator"]["items"]["inputParameter"]]
-                output = source["taskOutputParameter"]
-                assert output["producerTask"] == "validate"
-                assert outputs[output["outputParameterKey"]].__args__ == (str,)
+                # A task's output, or, one group further in, that group's input of the same name.
+                name = source.get("componentInputParameter") or "{producerTask}-{outputParameterKey}".format(
+                    **source["taskOutputParameter"]
+                )
+                producer, _, output = name.removeprefix("pipelinechannel--").partition("-")
+                assert producer == "validate"
+                assert outputs[output].__args__ == (str,)
 
 
 def test_no_artifact_is_one_of_several():
@@ -137,7 +143,31 @@ def test_conditions_compare_texts():
         for t in d["tasks"].values()
         if "condition" in t.get("triggerPolicy", {})
     ]
-    assert conditions == ["inputs.parameter_values['pipelinechannel--report-gate'] == 'open'"]
+    assert sorted(conditions) == [
+        "inputs.parameter_values['pipelinechannel--prepare-go_on'] == 'yes'",
+        "inputs.parameter_values['pipelinechannel--report-gate'] == 'open'",
+    ]
+
+
+def test_every_task_has_the_platforms_settings_and_no_secret_must_exist():
+    tasks = PLATFORM["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(tasks) == set(EXECUTORS)
+    for name, one in tasks.items():
+        (settings,) = one["configMapAsEnv"]
+        assert (settings["configMapName"], settings["optional"]) == (platform.SETTINGS_CONFIG_MAP, True), name
+        assert [key["envVar"] for key in settings["keyToEnv"]] == list(platform.SETTINGS)
+        secrets = {secret["secretName"]: [key["envVar"] for key in secret["keyToEnv"]] for secret in one["secretAsEnv"]}
+        assert secrets == {
+            platform.S3_SECRET: list(platform.S3_CREDENTIALS),
+            platform.MLFLOW_SECRET: list(platform.MLFLOW_CREDENTIALS),
+        }
+        assert all(secret["optional"] for secret in one["secretAsEnv"])
+
+
+def test_evaluation_asks_for_the_gpus_of_its_variant():
+    (limit,) = (one["resources"]["accelerator"] for one in EXECUTORS.values() if "accelerator" in one.get("resources", {}))
+    assert limit["resourceType"] == "nvidia.com/gpu"
+    assert "validate-eval_gpus" in limit["resourceCount"]
 
 
 def test_images_are_placeholders_that_only_the_uploader_can_resolve():
@@ -157,7 +187,7 @@ def test_components_install_nothing_and_hold_no_logic():
 def test_only_placeholders_are_used_that_the_backend_and_kfp_local_replace():
     text = (compiling.COMPILED / f"{NAME}.yaml").read_text()
     used = set(re.findall(r"\{\{\$\.[a-z_]+", text))
-    assert used == {"{{$.pipeline_job_uuid"}
+    assert used == {"{{$.pipeline_job_uuid", "{{$.inputs"}  # the latter: the number of GPUs of an evaluation
 
 
 def test_no_task_is_answered_from_a_cache_that_cannot_see_the_store():

@@ -82,7 +82,7 @@ def test_what_was_shown_names_every_task_and_what_came_of_it(first):
 def test_outputs_keep_to_what_the_real_backend_takes(world, first):
     folder = folder_of(world / "ws", first[0].id)
     files = list(folder.glob("kfp/**/executor_output.json"))
-    assert len(files) == 12  # validate, 3 unify, merge, train, 2 evaluate, report, register, promote, finish
+    assert len(files) == 13  # validate, 3 unify, merge, prepare, train, 2 evaluate, report, register, promote, finish
     for file in files:
         output: dict[str, Any] = json.loads(file.read_text())
         for name, value in output.get("parameterValues", {}).items():

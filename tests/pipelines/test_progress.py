@@ -36,7 +36,7 @@ def _drawn(board: Board) -> list[str]:
 def test_all_tasks_stand_there_in_the_order_of_the_dag_before_anything_runs(board):
     shown = [" ".join(line.split()) for line in _drawn(board)]
     assert shown == [
-        "· validate", "· unify cells", "· unify pages", "· merge", "· train", "· evaluate vqa",
+        "· validate", "· unify cells", "· unify pages", "· merge", "· prepare", "· train", "· evaluate vqa",
         "· report", "· register", "· promote", "· finish",
     ]  # fmt: skip
 
@@ -54,14 +54,14 @@ def test_the_first_failure_is_the_runs_sentence(board):
     board.tell(
         _event("unify", "pages", "failed", 130.0, message="later."), _event("unify", "cells", "failed", 120.0, message="first.")
     )
-    board.end(False)
+    board.end()
     assert board.failure() == "unify cells: first."
     assert {line.state for line in board.lines if line.task in ("merge", "train", "promote")} == {"skipped"}
 
 
 def test_a_task_that_was_killed_says_so_although_it_could_not(board):
     board.tell(_event("train", "", "running", 100.0))
-    board.end(False)
+    board.end()
     assert board.failure() == "train: was killed; free memory where that was the cause, and run again."
 
 
