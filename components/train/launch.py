@@ -109,7 +109,7 @@ def deadline_seconds() -> int:
     text = os.environ.get(platform.DEADLINE_HOURS) or str(DEADLINE_HOURS)
     try:
         seconds = int(float(text) * 3600)
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = 0
     if seconds <= 0:
         raise ConfigError(f"{platform.DEADLINE_HOURS} is {text!r}; give a number of hours above zero.")
