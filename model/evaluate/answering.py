@@ -141,11 +141,21 @@ class Answerer:
 
 
 @contextmanager
-def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE, quantise: Quantise | None = None) -> Iterator[Answerer]:
+def open_answerer(
+    model_uri: str,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    quantise: Quantise | None = None,
+    device_map: dict[str, str] | str | None = None,
+    offload_folder: str | None = None,
+) -> Iterator[Answerer]:
     """Load an exported model with this project's own classes: bfloat16 on a GPU, float32 elsewhere.
+
+    Several GPUs share a model that one of them cannot hold: accelerate puts whole layers on each, one after the other.
 
     Args:
         quantise: load the language model in 8 or 4 bits.
+        device_map: part of the model to device, or "auto"; where it is not given, several GPUs mean "auto".
+        offload_folder: where parts go whose device is "disk".
 
     Raises:
         DataError: a tensor is missing, left over or of another shape.
@@ -155,7 +165,11 @@ def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE, quantise
     on_gpu = torch.cuda.is_available()
     with storage.as_local_folder(model_uri) as folder:
         dtype = torch.bfloat16 if on_gpu else torch.float32
-        more = {"quantization_config": quantisation(quantise, folder)} if quantise else {}
+        more: dict[str, Any] = {"quantization_config": quantisation(quantise, folder)} if quantise else {}
+        if device_map is None and not quantise and torch.cuda.device_count() > 1:
+            device_map = "auto"
+        if device_map is not None:
+            more |= {"device_map": device_map, "offload_folder": offload_folder}
         loaded: Any = SphinxXForConditionalGeneration.from_pretrained(folder, dtype=dtype, output_loading_info=True, **more)
         model, report = loaded
         wrong = [f"{kind.removesuffix('_keys')} {sorted(map(str, names))[0]}" for kind, names in report.items() if names]
@@ -164,6 +178,6 @@ def open_answerer(model_uri: str, batch_size: int = DEFAULT_BATCH_SIZE, quantise
         tokenizer = SphinxXTokenizer.from_pretrained(folder)
         image_processor = SphinxXImageProcessor.from_pretrained(folder)
         processor = SphinxXProcessor(image_processor, tokenizer)
-        if not quantise:  # those weights were put in their place when they were made
+        if not more:  # else the weights were put in their place when they were read
             model = model.to("cuda" if on_gpu else "cpu")
         yield Answerer(model, processor, batch_size)

@@ -55,7 +55,8 @@ class SphinxXForConditionalGeneration(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["LlamaDecoderLayer", "MixtralDecoderLayer"]
+    # An encoder's blocks hold weights of their own beside their parts, so each encoder stays on one device.
+    _no_split_modules = ["LlamaDecoderLayer", "MixtralDecoderLayer", "ConvNeXt", "VisionTransformer", "Fusion"]
 
     def __init__(self, config: SphinxXConfig):
         super().__init__(config)

@@ -90,6 +90,29 @@ def test_a_picture_is_encoded_once_however_many_questions_it_has(model_uri, monk
     assert sum(encoded) == sum(sum(one.views.kept) for one in groups)
 
 
+def test_a_model_spread_over_several_devices_answers_as_one_on_one_device(model_uri, tmp_path):
+    # No second device here but the disk; accelerate moves what a layer needs to it in the same way as between GPUs.
+    with open_answerer(model_uri) as answerer:
+        whole = dict(pair for batch in answerer.answer(groups_of(answerer), NEW_TOKENS) for pair in batch)
+        language = answerer.model.language.model
+        parts = [
+            "conv",
+            "vit",
+            "fusion",
+            "language.lm_head",
+            *(f"language.model.{name}" for name, _ in language.named_children()),
+        ]
+    parts.remove("language.model.layers")
+    layers = [f"language.model.layers.{number}" for number in range(len(language.layers))]
+    spread = dict.fromkeys(parts, "cpu") | {name: ("cpu", "disk")[number % 2] for number, name in enumerate(layers)}
+    with open_answerer(model_uri, device_map=spread, offload_folder=str(tmp_path)) as answerer:
+        classes = {type(part).__name__ for part in answerer.model.modules()}
+        assert {"LlamaDecoderLayer", "ConvNeXt", "VisionTransformer", "Fusion"} <= classes & set(
+            answerer.model._no_split_modules
+        )
+        assert dict(pair for batch in answerer.answer(groups_of(answerer), NEW_TOKENS) for pair in batch) == whole
+
+
 def test_what_does_not_fit_the_memory_is_done_in_smaller_parts_with_the_same_answers(model_uri, monkeypatch):
     def scarce(work, most):
         def limited(model, things, *rest):
