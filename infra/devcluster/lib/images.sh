@@ -57,15 +57,20 @@ import_image() {
   touch "$stamp"
 }
 
-# Our own images, where infra/images/build.sh has made them; it carries only the layers that the store lacks.
+# Our own images, where infra/images/build.sh has made them; only the layers that the store lacks are carried. A build that is
+# going on beside this changes the layout: then the image of before stays in use.
 import_project_images() {
-  local layout=$CACHE/images/layout name
+  local layout=$CACHE/images/layout name failed=0
   for name in $OPS_IMAGE $TRAIN_IMAGE; do
     grep -qs "\"$name\"" "$layout/index.json" || continue
-    python3 "$HERE/../images/import.py" "$layout" "$name" ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io > "$LOGS/import.log" 2>&1 ||
-      die "the image $name cannot be imported; see $LOGS/import.log."
-    say "  $(elapsed)  image $name"
+    if python3 "$HERE/../images/import.py" "$layout" "$name" ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io > "$LOGS/import.log" 2>&1; then
+      say "  $(elapsed)  image $name"
+    else
+      say "  $(elapsed)  the image $name could not be imported (see $LOGS/import.log); \`cluster load\` tries again."
+      failed=1
+    fi
   done
+  return $failed
 }
 
 containerctl() { ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io "$@"; }

@@ -1,14 +1,15 @@
 # The cluster's own network and mount namespaces and cgroup: made, entered, removed, and their removal proven. Sourced by ../cluster.
 # shellcheck shell=bash
 
-HOLDER=$STATE/holder # process id, start time: a process that does nothing but hold the namespaces
+HOLDER=$STATE/holder # process id and start time of a process that does nothing but hold the namespaces
+MARK=SPHINX_X_DEVCLUSTER=$STATE # in the environment of every process that is started for the cluster, containers aside
 
-# Start time beside the id: after a reboot the id may belong to a stranger.
-process_start() { awk '{sub(/^.*\) /, ""); print $20}' "/proc/$1/stat" 2> /dev/null; }
+# Start time beside the id: the id may belong to a stranger later. A zombie has ended: it no longer has namespaces.
+process_start() { awk '{sub(/^.*\) /, ""); if ($1 !~ /[ZX]/) print $20}' "/proc/$1/stat" 2> /dev/null || true; }
 
 is_running() {
   local pid start
-  [ -s "$HOLDER" ] && read -r pid start < "$HOLDER" && [ "$(process_start "$pid")" = "$start" ]
+  [ -s "$HOLDER" ] && read -r pid start < "$HOLDER" && [ -n "$start" ] && [ "$(process_start "$pid")" = "$start" ]
 }
 
 require_running() { is_running || die "the development cluster is not up; start it with \`make cluster\`."; }
@@ -17,7 +18,7 @@ require_running() { is_running || die "the development cluster is not up; start 
 enter() {
   local pid start
   read -r pid start < "$HOLDER"
-  nsenter -t "$pid" -n -m env -C "$PWD" PATH="$BIN:$PATH" KUBECONFIG="$KUBECONFIG_ADMIN" CONTAINERD_ADDRESS="$CONTAINERD_SOCKET" "$@"
+  nsenter -t "$pid" -n -m env -C "$PWD" "$MARK" PATH="$BIN:$PATH" KUBECONFIG="$KUBECONFIG_ADMIN" CONTAINERD_ADDRESS="$CONTAINERD_SOCKET" "$@"
 }
 
 make_isolation() {
@@ -26,8 +27,9 @@ make_isolation() {
   mkdir -p "$STATE" "$IMAGE_STORE"
   make_cgroup
   make_mount_points
+  rm -f "$STATE/held"
   # The new namespaces see no later change of the host's mounts, and the host none of theirs.
-  setsid unshare --net --mount --propagation private "$HERE/lib/hold.sh" "$STATE" "$DNS_IP" < /dev/null > "$LOGS/holder.log" 2>&1 9>&- &
+  setsid env "$MARK" unshare --net --mount --propagation private "$HERE/lib/hold.sh" "$STATE" "$DNS_IP" < /dev/null > "$LOGS/holder.log" 2>&1 9>&- &
   pid=$!
   wait_for 10 "$LOGS/holder.log" "namespaces of its own" test -e "$STATE/held"
   pid=$(cat "$STATE/held")
@@ -65,36 +67,47 @@ make_cgroup() {
   done
 }
 
-# Everything that lives in the cluster: what shares its network or mount namespace, and what is in its cgroup.
+# Everything that lives in the cluster: what carries our mark, what is in our cgroup, and, while the holder lives and thus
+# nobody else can have these namespaces, what shares one of them. Kills depend on this list, so every match is exact, and of
+# something that is there: an empty answer of readlink matches nothing.
 cluster_processes() {
-  local pid start network mounts process
+  local process pid
   {
-    if is_running; then
-      read -r pid start < "$HOLDER"
-      network=$(readlink "/proc/$pid/ns/net") mounts=$(readlink "/proc/$pid/ns/mnt")
-      for process in /proc/[0-9]*; do
-        case $(readlink "$process/ns/net" "$process/ns/mnt" 2> /dev/null) in
-          *"$network"* | *"$mounts"*) echo "${process#/proc/}" ;;
-        esac
-      done
-    fi
+    for process in /proc/[0-9]*; do
+      pid=${process#/proc/}
+      if grep -qzxF -- "$MARK" "$process/environ" 2> /dev/null || in_our_namespace "$pid"; then echo "$pid"; fi
+    done
     cgroup_folders | while read -r process; do cat "$process/cgroup.procs" 2> /dev/null || true; done
-  } | sort -un
+  } | awk -v self=$$ '$1 > 1 && $1 != self' | sort -un
+}
+
+in_our_namespace() {
+  local holder start kind ours theirs
+  is_running && read -r holder start < "$HOLDER" || return 1
+  for kind in net mnt; do
+    ours=$(readlink "/proc/$holder/ns/$kind" 2> /dev/null) theirs=$(readlink "/proc/$1/ns/$kind" 2> /dev/null)
+    [ -n "$ours" ] && [ "$ours" = "$theirs" ] && [ "$ours" != "$(readlink "/proc/$$/ns/$kind")" ] && return 0
+  done
+  return 1
 }
 
 cgroup_folders() {
   find /sys/fs/cgroup/"$CGROUP" /sys/fs/cgroup/*/"$CGROUP" -depth -type d 2> /dev/null || true
 }
 
+# The holder comes last: as long as it lives, the namespaces are ours beyond doubt.
 remove_isolation() {
-  local round pids folder
+  local round pids folder holder=none start
+  if is_running; then read -r holder start < "$HOLDER"; fi
   for round in $(seq 50); do
-    pids=$(cluster_processes)
+    pids=$(cluster_processes | grep -vx "$holder" || true)
     [ -n "$pids" ] || break
     # shellcheck disable=SC2086
     kill -KILL $pids 2> /dev/null || true
     sleep 0.2
   done
+  if is_running; then kill -KILL "$holder"; fi
+  for round in $(seq 50); do is_running || break; sleep 0.1; done
   for round in $(seq 50); do
     cgroup_folders | while read -r folder; do rmdir "$folder" 2> /dev/null || true; done
     [ -n "$(cgroup_folders)" ] || break

@@ -26,7 +26,7 @@ NODE_NAME=devcluster
 NODE_IP=10.200.0.1
 SERVICE_RANGE=10.96.0.0/16 POD_RANGE=10.244.0.0/16
 DNS_IP=10.96.0.10 API_IP=10.96.0.1
-CGROUP=sphinx-x-devcluster
+CGROUP=sphinx-x-devcluster-$(cksum <<< "$CACHE" | cut -d' ' -f1) # each cache has its own cluster
 CONTAINERD_SOCKET=$STATE/run/containerd.sock
 
 image_name() { echo "localhost/devcluster/$1"; } # images of the cluster's own parts: never pulled from anywhere
