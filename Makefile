@@ -6,6 +6,7 @@ export DS_ACCELERATOR ?= cpu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format golden bench
+.PHONY: cluster cluster-down test-cluster
 
 help:       ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,3 +38,12 @@ golden: setup ## rewrite the compiled pipelines and the JSON schemas
 
 bench: setup ## measurements, as ratios in one run; see docs/performance.md
 	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+cluster:    ## a real one-node Kubernetes on this machine with JobSet, Trainer, S3, MLflow and our images; needs root and Go
+	@infra/devcluster/cluster up --images
+
+cluster-down: ## stop it and remove everything it made
+	@infra/devcluster/cluster down
+
+test-cluster: setup ## the tests that need a Kubernetes: on KUBECONFIG's if that is set, else on the development cluster
+	@infra/devcluster/test.sh $(TESTS)

@@ -5,6 +5,8 @@ The pods run nothing but Python's standard library.
 
 import json
 import secrets
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -12,6 +14,15 @@ from tests.cluster import support
 from tests.cluster.support import OPS_IMAGE, apply, get, kubectl, pod, run_pod, wait_for
 
 pytestmark = pytest.mark.cluster
+
+TRACK = """
+import mlflow
+mlflow.set_experiment("devcluster")
+with mlflow.start_run() as run:
+    mlflow.log_metric("loss", 0.5)
+    mlflow.log_text("from the pod", "note.txt")
+print(run.info.run_id)
+"""
 
 SERVER = """
 import http.server
@@ -125,6 +136,23 @@ def test_bad_credentials_are_refused(s3):
     )
     with pytest.raises(ClientError, match="403|Forbidden|InvalidAccessKeyId"):
         stranger.list_objects_v2(Bucket=s3.bucket)
+
+
+def test_mlflow_takes_a_run_and_its_files_from_a_pod(namespace, settings, mlflow_url):
+    """The pod has no credentials of the store: files go through the server, as in production."""
+    from_config = [{"configMapRef": {"name": "sphinx-x-settings"}}]
+    run = run_pod(namespace, pod("track", OPS_IMAGE, ["python", "-c", TRACK], envFrom=from_config)).split()[-1]
+    with urllib.request.urlopen(f"{mlflow_url}/get-artifact?path=note.txt&run_uuid={run}", timeout=30) as answer:
+        assert answer.read() == b"from the pod"
+
+
+def test_mlflow_refuses_a_stranger_of_a_host_name(mlflow_url):
+    """No web page may speak to it by a name that resolves to its address."""
+    request = urllib.request.Request(
+        f"{mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1", headers={"Host": "evil.example"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=30)
 
 
 def _runtime() -> dict:

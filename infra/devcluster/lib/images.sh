@@ -57,6 +57,11 @@ import_image() {
   touch "$stamp"
 }
 
+build_project_images() {
+  say "  $(elapsed)  our images (infra/images/build.sh)"
+  "$HERE/../images/build.sh" 9>&- || die "our images could not be built; \`cluster up\` starts the cluster without them."
+}
+
 # Our own images, where infra/images/build.sh has made them; only the layers that the store lacks are carried. A build that is
 # going on beside this changes the layout: then the image of before stays in use.
 import_project_images() {

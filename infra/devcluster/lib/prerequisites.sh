@@ -14,6 +14,7 @@ check_host() {
   check_commands
   [ -x /usr/lib/cni/bridge ] || die "/usr/lib/cni/bridge is missing: apt-get install -y --no-install-recommends containernetworking-plugins"
   if [ ! -e "$BIN/.complete" ]; then check_go; fi
+  if [ "${1:-}" = --images ]; then check_engine; fi
   if [ ! -e "$IMAGES/s3proxy.tar" ]; then check_java; fi
   check_kernel
   check_disk
@@ -34,6 +35,11 @@ check_go() {
   [[ $version =~ ^go1\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 26 ] ||
     die "Go 1.26 or later is needed to compile the cluster once, and this is $version: https://go.dev/dl/"
 }
+
+check_engine() {
+  command -v docker || command -v podman || command -v buildah ||
+    die "Docker, Podman or Buildah is needed to build our images: apt-get install -y --no-install-recommends buildah debootstrap"
+} > /dev/null
 
 check_java() {
   command -v mvn > /dev/null && command -v java > /dev/null ||
