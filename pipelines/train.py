@@ -9,22 +9,14 @@ stay in the store. Tasks recognise their own finished work there, so Kubeflow's 
 still has it, is off.
 """
 
-from typing import Any
+from kfp import dsl
 
-from kfp import dsl, kubernetes
-
-from components.evaluate.component import evaluate
 from components.finish.component import finish
-from components.merge.component import merge
 from components.prepare.component import prepare
-from components.promote.component import promote
-from components.register.component import register
-from components.report.component import report
-from components.shared import platform
 from components.train.component import train
-from components.unify.component import unify
 from components.validate.component import validate
 from model.variants import VARIANTS
+from pipelines.steps import evaluated, one_corpus, release, step
 
 NAME = "sphinx-x-train"
 
@@ -37,21 +29,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train_variant": tuple(VARIANTS),
 }
 """Parameters with a closed set of values: Kubeflow shows them as dropdowns and refuses any other value."""
-
-
-def _step(component: Any, display_name: str, **inputs: Any) -> Any:
-    """A task with its name in the Kubeflow graph and the platform's settings; it is always asked, since only the store knows what is
-    finished. A cluster without one of the secrets has its credentials from elsewhere (a role of the service account)."""
-    task = component(**inputs).set_caching_options(False).set_display_name(display_name)
-    kubernetes.use_config_map_as_env(task, platform.SETTINGS_CONFIG_MAP, _same(platform.SETTINGS), optional=True)
-    kubernetes.use_secret_as_env(task, platform.S3_SECRET, _same(platform.S3_CREDENTIALS), optional=True)
-    kubernetes.use_secret_as_env(task, platform.MLFLOW_SECRET, _same(platform.MLFLOW_CREDENTIALS), optional=True)
-    return task
-
-
-def _same(names: tuple[str, ...]) -> dict[str, str]:
-    """Keys of a ConfigMap or Secret to the variables that they become."""
-    return {name: name for name in names}
 
 
 @dsl.pipeline(
@@ -97,9 +74,9 @@ def train_pipeline(
     """
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     ranks = {"num_nodes": train_num_nodes, "processes_per_node": train_processes_per_node}
-    finished = _step(finish, "finish: record how it ended", run_id=run_id)
+    finished = step(finish, "finish: record how it ended", run_id=run_id)
     with dsl.ExitHandler(finished, name="data to model"):
-        checked = _step(
+        checked = step(
             validate,
             "validate: check everything first",
             recipe_uri=data_recipe_uri,
@@ -112,15 +89,9 @@ def train_pipeline(
             model_name=register_model_name,
             **ranks,
         )
-        registered_name, store_uri, gpus = (checked.outputs[name] for name in ("registered_name", "store_uri", "eval_gpus"))
-        data = {"recipe_json": checked.outputs["recipe_json"], "store_uri": store_uri}
-
-        with dsl.ParallelFor(checked.outputs["dataset_names"], name="datasets") as dataset:
-            unified = _step(unify, "unify: raw files to shards", dataset=dataset, **data)
-        merged = _step(merge, "merge: one corpus", dataset_uris=dsl.Collected(unified.outputs["Output"]), **data)
-        corpus_uri = merged.outputs["Output"]
-
-        prepared = _step(
+        store_uri, registered_name = checked.outputs["store_uri"], checked.outputs["registered_name"]
+        corpus_uri = one_corpus(checked)
+        prepared = step(
             prepare,
             "prepare: what to train from",
             corpus_uri=corpus_uri,
@@ -133,7 +104,7 @@ def train_pipeline(
             store_uri=store_uri,
         )
         with dsl.If(prepared.outputs["go_on"] == "yes", name="something to train"):
-            trained = _step(
+            trained = step(
                 train,
                 "train: corpus and base to model",
                 corpus_uri=corpus_uri,
@@ -145,35 +116,5 @@ def train_pipeline(
                 device=train_device,
                 **ranks,
             )
-            model_uri = trained.outputs["model_uri"]
-
-            with dsl.ParallelFor(checked.outputs["benchmark_names"], name="benchmarks") as benchmark:
-                judged = _step(
-                    evaluate,
-                    "evaluate: questions to scores",
-                    benchmark=benchmark,
-                    model_uri=model_uri,
-                    mode=eval_mode,
-                    gpus=gpus,
-                    **data,
-                )
-                # The compiler finds a value for a limit inside a loop only where the task has it as an input, too.
-                judged.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
-                kubernetes.empty_dir_mount(judged, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
-
-            candidate = {
-                "recipe_json": checked.outputs["recipe_json"],
-                "corpus_uri": corpus_uri,
-                "model_uri": model_uri,
-                "run_uri": trained.outputs["run_uri"],
-                "registered_name": registered_name,
-                "run_id": run_id,
-            }
-            # The compiler takes a Collected apart: each consumer needs one of its own.
-            results = [dsl.Collected(judged.outputs["Output"]) for _ in range(2)]
-            reported = _step(report, "report: page and gate", promote=register_promote, result_uris=results[0], **candidate)
-            decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
-            registered = _step(register, "register: candidate in MLflow", result_uris=results[1], **candidate, **decided)
-            with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
-                version = registered.outputs["Output"]
-                _step(promote, "promote: champion", registered_name=registered_name, version=version)
+            results = evaluated(checked, trained.outputs["model_uri"], eval_mode)
+            release(checked, corpus_uri, trained, results, register_promote, run_id)

@@ -25,7 +25,7 @@ TORCH_FREE = (
     "model.evaluate.scores", "model.evaluate.statistics", "model.evaluate.gate", "model.evaluate.report", "model.evaluate.benchmarks",
     "model.evaluate.runner", "model.sphinx_x.views", "model.sphinx_x.dialogue", "model.sphinx_x.pieces",
     "model.train.config", "model.train.spec", "model.train.estimate",
-    "components.validate.logic", "components.unify.logic", "components.merge.logic", "components.train.logic", "components.evaluate.logic",
+    "components.validate.logic", "components.unify.logic", "components.merge.logic", "components.prepare.logic", "components.train.logic", "components.evaluate.logic",
     "components.report.logic", "components.register.logic", "components.promote.logic", "components.finish.logic",
     "pipelines.cli", "pipelines.local", "pipelines.runs",
 )  # fmt: skip
@@ -121,7 +121,7 @@ def test_only_the_face_of_a_component_knows_kubeflow():
 def test_every_component_has_a_face_a_logic_and_a_page():
     folders = {path.parent for path in sources("components") if path.name == "component.py"}
     assert {folder.name for folder in folders} == {
-        "validate", "unify", "merge", "train", "evaluate", "report", "register", "promote", "finish",
+        "validate", "unify", "merge", "prepare", "train", "evaluate", "report", "register", "promote", "finish",
     }  # fmt: skip
     for folder in folders:
         assert (folder / "logic.py").is_file(), folder.name

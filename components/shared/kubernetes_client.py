@@ -5,6 +5,7 @@ credentials (also those that expire) and is imported late. Every failure is one 
 """
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from components.shared import platform
+from components.shared.task import runs_here
 from model.errors import SphinxError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -57,6 +60,13 @@ def mounted_namespace() -> str | None:
     """The namespace of this pod's service account; None outside of a cluster."""
     file = SERVICE_ACCOUNT / "namespace"
     return file.read_text().strip() or None if file.is_file() else None
+
+
+def namespace_to_train_in() -> str | None:
+    """The namespace for a TrainJob; None to train on this machine."""
+    if asked := os.environ.get(platform.TRAIN_NAMESPACE):
+        return asked
+    return None if runs_here() else mounted_namespace()
 
 
 class Kubernetes:

@@ -22,6 +22,11 @@ S3_SECRET, MLFLOW_SECRET = f"{PREFIX}-s3", f"{PREFIX}-mlflow"
 STORE, QUEUE, DEADLINE_HOURS, MLFLOW_UI, KUBEFLOW_UI = (
     f"SPHINX_X_{name}" for name in ("STORE", "QUEUE", "TRAIN_DEADLINE_HOURS", "MLFLOW_UI", "KUBEFLOW_UI")
 )
+GPUS_AUTOSCALED, GPU_MEMORY_GB = "SPHINX_X_GPUS_AUTOSCALED", "SPHINX_X_GPU_MEMORY_GB"
+"""For checks before a run: "true" where GPU nodes come when they are asked for; memory of one GPU where nodes have no label for it."""
+TRAIN_NAMESPACE = "SPHINX_X_TRAIN_NAMESPACE"
+"""Namespace to train in, for a DAG that runs elsewhere; without it a pod trains in its own, a laptop on itself."""
+
 SETTINGS = (
     "AWS_ENDPOINT_URL",
     "AWS_REGION",
@@ -32,6 +37,8 @@ SETTINGS = (
     DEADLINE_HOURS,
     MLFLOW_UI,
     KUBEFLOW_UI,
+    GPUS_AUTOSCALED,
+    GPU_MEMORY_GB,
 )
 S3_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")

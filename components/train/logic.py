@@ -1,10 +1,9 @@
 """train: recognise a finished run; else train on this machine, or as a TrainJob on the nodes of a cluster."""
 
-import os
 from typing import Any, Literal, NamedTuple
 
-from components.shared.kubernetes_client import mounted_namespace
-from components.shared.task import runs_here, tell
+from components.shared.kubernetes_client import namespace_to_train_in
+from components.shared.task import tell
 from components.train.local import train_here
 from components.train.trainjob import NodeWishes
 from model import storage
@@ -13,9 +12,6 @@ from model.errors import ConfigError, TrainError
 from model.train.config import TrainConfig
 from model.train.spec import LOG_FILE, TrainSpec, finished_model, model_uri, run_uri
 from model.weights import read_base
-
-NAMESPACE_VARIABLE = "SPHINX_X_TRAIN_NAMESPACE"
-"""Namespace to train in, for a DAG that runs elsewhere; without it a pod trains in its own, a laptop on itself."""
 
 
 class Outputs(NamedTuple):
@@ -76,13 +72,6 @@ def run(
             raise TrainError(f"training of {run_folder} ended without a model; its log says where it stopped.")
     print(f"{config.variant}: {manifest.steps} steps, {manifest.samples_seen} samples, at {model_uri(spec)}")
     return Trained(Outputs(model_uri(spec), run_folder, manifest.digest), manifest)
-
-
-def namespace_to_train_in() -> str | None:
-    """The namespace for a TrainJob; None to train on this machine."""
-    if asked := os.environ.get(NAMESPACE_VARIABLE):
-        return asked
-    return None if runs_here() else mounted_namespace()
 
 
 def _known_device(device: str) -> Literal["gpu", "cpu"]:

@@ -5,9 +5,11 @@ from typing import NamedTuple, get_args
 
 import yaml
 
+from components.shared.kubernetes_client import namespace_to_train_in
 from components.shared.mlflow_client import check_reachable
 from components.shared.platform import STORE
 from components.shared.task import tell
+from components.validate.cluster import check_cluster
 from components.validate.summary import markdown
 from model import storage
 from model.contracts.recipe import Recipe
@@ -76,6 +78,8 @@ def check(
     base_uri = base_uri or storage.join(store_uri, "bases", variant)
     base = read_base(base_uri)
     check_places(store_uri)
+    if (namespace := namespace_to_train_in()) is not None:
+        check_cluster(namespace, variant_named(variant), config, num_nodes, processes_per_node, device)
     outputs = Outputs(
         recipe_json=recipe.to_json(),
         recipe_digest=recipe.content_digest(),
