@@ -71,24 +71,21 @@ make_cgroup() {
 # nobody else can have these namespaces, what shares one of them. Kills depend on this list, so every match is exact, and of
 # something that is there: an empty answer of readlink matches nothing.
 cluster_processes() {
-  local process pid
   {
-    for process in /proc/[0-9]*; do
-      pid=${process#/proc/}
-      if grep -qzxF -- "$MARK" "$process/environ" 2> /dev/null || in_our_namespace "$pid"; then echo "$pid"; fi
-    done
-    cgroup_folders | while read -r process; do cat "$process/cgroup.procs" 2> /dev/null || true; done
+    { grep -lszxF -- "$MARK" /proc/[0-9]*/environ || true; } | cut -d/ -f3
+    if is_running; then processes_in_namespaces_of "$(cut -d' ' -f1 "$HOLDER")"; fi
+    cgroup_folders | while read -r folder; do cat "$folder/cgroup.procs" 2> /dev/null || true; done
   } | awk -v self=$$ '$1 > 1 && $1 != self' | sort -un
 }
 
-in_our_namespace() {
-  local holder start kind ours theirs
-  is_running && read -r holder start < "$HOLDER" || return 1
-  for kind in net mnt; do
-    ours=$(readlink "/proc/$holder/ns/$kind" 2> /dev/null) theirs=$(readlink "/proc/$1/ns/$kind" 2> /dev/null)
-    [ -n "$ours" ] && [ "$ours" = "$theirs" ] && [ "$ours" != "$(readlink "/proc/$$/ns/$kind")" ] && return 0
-  done
-  return 1
+# Neither of them may be this script's own: then the record is wrong, and the list empty.
+processes_in_namespaces_of() {
+  local network mounts
+  network=$(readlink "/proc/$1/ns/net") mounts=$(readlink "/proc/$1/ns/mnt")
+  [[ $network == net:* && $mounts == mnt:* ]] || return 0
+  [ "$network" != "$(readlink /proc/$$/ns/net)" ] && [ "$mounts" != "$(readlink /proc/$$/ns/mnt)" ] || return 0
+  find /proc/[0-9]*/ns/net /proc/[0-9]*/ns/mnt -printf '%l %p\n' 2> /dev/null |
+    awk -F'[ /]' -v network="$network" -v mounts="$mounts" '$1 == network || $1 == mounts {print $4}'
 }
 
 cgroup_folders() {

@@ -8,8 +8,8 @@ install_platform() {
   install_once controllers install_controllers
   install_once services install_services
   wait_for 90 "$LOGS/kubelet.log" "DNS answers" rolled_out kube-system coredns
-  wait_for 180 "$LOGS/kubelet.log" "JobSet ready" rolled_out jobset-system jobset-controller-manager
-  wait_for 180 "$LOGS/kubelet.log" "Trainer ready (TrainJobStatus on)" rolled_out kubeflow-system kubeflow-trainer-controller-manager
+  wait_for 180 "$LOGS/kubelet.log" "JobSet answers" admits jobset
+  wait_for 180 "$LOGS/kubelet.log" "Trainer answers (TrainJobStatus is on)" admits trainer
   wait_for 120 "$LOGS/kubelet.log" "S3 ready" rolled_out $SERVICES_NAMESPACE s3
   wait_for 60 "$LOGS/kubelet.log" "S3 bucket sphinx-x" make_bucket
   import_project_images || true
@@ -17,6 +17,10 @@ install_platform() {
 }
 
 rolled_out() { kubectl -n "$1" rollout status "deployment/$2" --timeout=1s; }
+
+# The webhook of a controller answers: a pod that counts as ready may not be reached by its Service yet, and after a crash
+# of the cluster counts as ready for a while though it is gone.
+admits() { kubectl create --dry-run=server -f "$HERE/manifests/$1/probe.yml"; }
 
 # install_once NAME FUNCTION: unless this cluster had it from these very files; applying all again takes ten seconds.
 install_once() {
