@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from components.shared.machine_metrics import machine_metrics
 from components.shared.platform import EXIT_FINAL
 from components.shared.process import die_with_parent
 from components.shared.tracking import tracker_for
@@ -16,7 +17,7 @@ from components.train.exporter import exported
 from components.train.torchrun import leave_note
 from model import storage
 from model.errors import ConfigError, ContractError, DataError, FitError, SphinxError, TrainError
-from model.train.spec import TrainSpec
+from model.train.spec import TrainSpec, run_digest
 
 FINAL_ERRORS = (ConfigError, ContractError, DataError, FitError)
 """What would go wrong again however often it is tried."""
@@ -37,7 +38,8 @@ def main() -> None:
         spec = TrainSpec.from_json(storage.read_bytes(arguments.spec), arguments.spec)
         from model.train.run import train
 
-        train(spec, exported(spec, tracker_for(spec, arguments.run_id)))
+        with machine_metrics(run_digest(spec)):
+            train(spec, exported(spec, tracker_for(spec, arguments.run_id)))
         leave_note(rank, 0)
     except SphinxError as error:
         code = exit_code_of(error)
