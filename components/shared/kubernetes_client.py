@@ -95,8 +95,9 @@ class Kubernetes:
                 time.sleep(0.5 * tried)
         raise AssertionError("unreachable")
 
-    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._request("POST", path, {}, body)
+    def create(self, path: str, body: dict[str, Any], **query: Any) -> dict[str, Any]:
+        """Make an object; a field that the server does not know is refused, where it would else be dropped in silence."""
+        return self._request("POST", path, {"fieldValidation": "Strict", **query}, body)
 
     def patch(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Merge fields into an object (RFC 7386)."""

@@ -19,6 +19,8 @@ HOPELESS_SECONDS = 600.0
 """How long a state that only a person can end (no such image, no such Secret) is waited for."""
 SILENCE_SECONDS = 30.0
 """How long the API may fail before that is said; training goes on without it."""
+LOG_MARK = "node 0 | "
+"""Before every line of the first node's log."""
 ATTEMPT_LABEL = "jobset.sigs.k8s.io/restart-attempt"
 
 
@@ -71,7 +73,7 @@ class Follower:
                 watch("jobsets", of_name),
                 watch("pods", of_jobset),
             )
-            held.enter_context(LogTail(self._kube, namespace, self._pods.objects, lambda line: self._say(f"node 0 | {line}")))
+            held.enter_context(LogTail(self._kube, namespace, self._pods.objects, lambda line: self._say(f"{LOG_MARK}{line}")))
             while not self._look():
                 changed.wait(LOOK_SECONDS)
                 changed.clear()

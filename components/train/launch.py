@@ -18,7 +18,8 @@ from urllib.parse import urlparse
 from components.shared import platform
 from components.shared.kubernetes_client import Kubernetes, KubernetesError, connect, mounted_namespace, path_of
 from components.shared.mlflow_client import without_credentials
-from components.train.follow import Follower
+from components.shared.task import tell
+from components.train.follow import LOG_MARK, Follower
 from components.train.submit import find, is_terminal, refuse_second_writer, submit
 from components.train.trainjob import HEARTBEAT, NodeWishes, Owner, TrainJobWish, build_trainjob, mlflow_environment
 from components.train.workflow import owning_workflow, why_over
@@ -97,7 +98,10 @@ def train_on_cluster(
 
 
 def say(line: str) -> None:
+    """A line for the task's log, and for the command line where it watches."""
     print(f"train | {line}", flush=True)
+    if not line.startswith(LOG_MARK):
+        tell("train", "", "running", note=line)
 
 
 def deadline_seconds() -> int:

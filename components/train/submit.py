@@ -57,6 +57,12 @@ def explained(error: KubernetesError, trainjob: dict[str, Any]) -> KubernetesErr
             error.status,
             error.said,
         )
+    if error.status == 400 and "unknown field" in error.said:
+        return KubernetesError(
+            f"this cluster's Kubeflow Trainer is too old or too new for this TrainJob ({error.said}); versions 2.2 and 2.3 are known to fit.",
+            error.status,
+            error.said,
+        )
     if "denied the request" in error.said or error.status == 422:
         return KubernetesError(f"Kubeflow Trainer refuses the TrainJob: {error.said}.", error.status, error.said)
     if "failed calling webhook" in error.said:

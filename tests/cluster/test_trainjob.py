@@ -3,10 +3,12 @@
 Nodes run a few lines of Python here, so that every way to end comes on demand; `test_training.py` trains a real model.
 """
 
+import json
 import secrets
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -252,6 +254,17 @@ def test_what_was_set_on_the_task_reaches_the_nodes(api, namespace, runtime):
         == made["metadata"]["labels"]["sphinx-x/pipeline-run"]
     )
     delete(namespace, name)
+
+
+def test_a_trainjob_with_every_field_is_known_to_the_server_and_a_field_too_many_is_refused(api, namespace, runtime):
+    made = json.loads((Path(__file__).parents[1] / "components/golden/trainjob.json").read_text())
+    made["metadata"]["namespace"], made["spec"]["runtimeRef"]["name"] = namespace, "sphinx-x-nano"
+    stored = api.create(path_of("trainjobs", namespace), made, dryRun="All")
+    assert stored["spec"]["runtimePatches"][0].pop("time")  # Trainer notes when it was asked
+    assert {key: stored["spec"][key] for key in made["spec"]} == made["spec"]
+    made["spec"]["podTemplateOverrides"] = []
+    with pytest.raises(KubernetesError, match="too old or too new.*podTemplateOverrides"):
+        submit(api, made)
 
 
 def test_a_missing_runtime_and_a_reserved_name_are_refused_with_the_remedy(api, namespace, runtime):
