@@ -19,7 +19,7 @@ from model import storage
 from model.train.config import TrainConfig
 from model.train.spec import LOG_FILE, TrainSpec, run_uri
 from model.weights import read_base
-from tests.cluster.support import TRAIN_IMAGE, apply, get, kubectl, wait_for
+from tests.cluster.support import OPS_IMAGE, TRAIN_IMAGE, apply, end_of_pod, get, kubectl, pod, wait_for
 from tests.cluster.train_runtime import train_runtime
 from tests.support import tiny
 from tests.support.corpus import make_corpus
@@ -53,11 +53,9 @@ def spec(namespace, s3, settings, tmp_path_factory) -> Iterator[TrainSpec]:
         yield TrainSpec(corpus_uri=corpus, base_uri=s3.uri("base"), store_uri=s3.uri("store"), config=config)
 
 
-class Launcher:
-    """The train task in a process of its own; its lines are kept as they come."""
-
-    def __init__(self, spec: TrainSpec, namespace: str, run_id: str, num_nodes: int = 2) -> None:
-        arguments = {
+def task_arguments(spec: TrainSpec, run_id: str, num_nodes: int = 2) -> str:
+    return json.dumps(
+        {
             "corpus_uri": spec.corpus_uri,
             "base_uri": spec.base_uri,
             "base_digest": read_base(spec.base_uri).digest,
@@ -68,9 +66,16 @@ class Launcher:
             "run_id": run_id,
             "device": "cpu",
         }
+    )
+
+
+class Launcher:
+    """The train task in a process of its own; its lines are kept as they come."""
+
+    def __init__(self, spec: TrainSpec, namespace: str, run_id: str) -> None:
         environment = {**os.environ, "SPHINX_X_TRAIN_NAMESPACE": namespace, "PYTHONPATH": str(Path(__file__).parents[2])}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TASK, json.dumps(arguments)],
+            [sys.executable, "-c", TASK, task_arguments(spec, run_id)],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         self.lines: list[str] = []
@@ -178,3 +183,71 @@ def test_a_launcher_that_is_stopped_stops_the_nodes_and_the_next_one_goes_on(nam
     assert again.end() == 0, again.text[-6000:]
     steps = steps_of(stopped)
     assert len(set(steps)) == len(steps) > before
+
+
+RULES = [
+    {
+        "apiGroups": ["trainer.kubeflow.org"],
+        "resources": ["trainjobs"],
+        "verbs": ["create", "get", "list", "watch", "patch", "delete"],
+    },
+    {"apiGroups": ["jobset.x-k8s.io"], "resources": ["jobsets"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
+    {"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["get"]},
+]
+"""All that a launcher's service account may do; the chart's Role says the same."""
+
+
+def test_a_launchers_pod_that_is_taken_away_leaves_its_trainjob_to_the_next(namespace, spec):
+    for kind, body in (
+        ("ServiceAccount", {"apiVersion": "v1"}),
+        ("Role", {"apiVersion": "rbac.authorization.k8s.io/v1", "rules": RULES}),
+        (
+            "RoleBinding",
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "launcher"},
+                "subjects": [{"kind": "ServiceAccount", "name": "launcher", "namespace": namespace}],
+            },
+        ),
+        ("Workflow", {"apiVersion": "argoproj.io/v1alpha1", "spec": {}}),
+    ):
+        apply(namespace, {"kind": kind, "metadata": {"name": "launcher"}, **body})
+    uid = (get(namespace, "workflow", "launcher") or {})["metadata"]["uid"]
+    mine = in_store(spec, "pods")
+
+    def launch(name: str) -> None:
+        made = pod(
+            name, OPS_IMAGE, ["python", "-c", TASK, task_arguments(mine, "run-pods")], env=[{"name": "HOME", "value": "/tmp"}]
+        )
+        made["spec"]["containers"][0]["envFrom"] = [
+            {"configMapRef": {"name": "sphinx-x-settings"}},
+            {"secretRef": {"name": "sphinx-x-s3"}},
+        ]
+        made["spec"] |= {"serviceAccountName": "launcher", "automountServiceAccountToken": True}
+        owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "launcher", "uid": uid, "controller": True}
+        made["metadata"]["ownerReferences"] = [owner]
+        kubectl("-n", namespace, "create", "-f", "-", stdin=made)
+
+    launch("launcher-1")
+    selector = "sphinx-x/pipeline-run=run-pods"
+    jobs = wait_for(
+        lambda: json.loads(kubectl("-n", namespace, "get", "trainjobs", "-l", selector, "-o", "json"))["items"],
+        TRAIN_SECONDS,
+        "a TrainJob",
+    )
+    assert jobs[0]["metadata"]["ownerReferences"][0]["uid"] == uid
+    wait_for(lambda: len(steps_of(mine)) >= 2, TRAIN_SECONDS, "two steps")
+    kubectl("-n", namespace, "delete", "pod", "launcher-1", "--wait=true")
+    launch("launcher-2")
+    ended = end_of_pod(namespace, "launcher-2", TRAIN_SECONDS)
+    assert ended.exit_code == 0, ended.logs[-6000:]
+    assert "adopted TrainJob" in ended.logs
+    assert "digest " in ended.logs.splitlines()[-1]
+    jobset = get(namespace, "jobset", jobs[0]["metadata"]["name"])
+    assert jobset is not None
+    assert jobset["status"].get("restarts", 0) == 0
+    for secret in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        assert os.environ[secret] not in json.dumps(jobs) + json.dumps(jobset) + ended.logs
