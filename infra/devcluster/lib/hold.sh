@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# First process of the cluster's namespaces, started by isolation.sh: makes the private mounts, then only stays.
+# First process of the cluster's namespaces, started by isolation.sh: makes the private mounts, then only sleeps.
 #   hold.sh STATE DNS_IP
 set -euo pipefail
 STATE=$1
@@ -20,7 +20,4 @@ mount --bind "$STATE/resolv.conf" "$resolver"
 mount --make-rshared /
 ip link set lo up
 echo $$ > "$STATE/held.new" && mv "$STATE/held.new" "$STATE/held"
-# The provisioner's folders belong to root with mode 0750; pods here run as other users.
-while sleep 0.3; do
-  find "$STATE/volumes" -mindepth 1 -maxdepth 1 -perm 0750 -exec chmod 0777 {} +
-done
+exec sleep infinity

@@ -84,7 +84,8 @@ processes_in_namespaces_of() {
   network=$(readlink "/proc/$1/ns/net") mounts=$(readlink "/proc/$1/ns/mnt")
   [[ $network == net:* && $mounts == mnt:* ]] || return 0
   [ "$network" != "$(readlink /proc/$$/ns/net)" ] && [ "$mounts" != "$(readlink /proc/$$/ns/mnt)" ] || return 0
-  find /proc/[0-9]*/ns/net /proc/[0-9]*/ns/mnt -printf '%l %p\n' 2> /dev/null |
+  # find complains about processes that end while it looks; that is no failure.
+  { find /proc/[0-9]*/ns/net /proc/[0-9]*/ns/mnt -printf '%l %p\n' 2> /dev/null || true; } |
     awk -F'[ /]' -v network="$network" -v mounts="$mounts" '$1 == network || $1 == mounts {print $4}'
 }
 
@@ -128,5 +129,5 @@ prove_removed() {
   rm -rf "$STATE"
   [ ! -e "$STATE" ] || die "still there: $STATE."
   say "Down in $(elapsed): no process, cgroup, mount or folder of the cluster is left."
-  if [ -d "$CACHE" ]; then say "Kept for the next time: $(du -sh "$CACHE" | cut -f1) of binaries and images in $CACHE (remove: down --cache)."; fi
+  if [ -d "$CACHE" ]; then say "Kept for the next time: binaries and images in $CACHE (remove: cluster down --cache)."; fi
 }

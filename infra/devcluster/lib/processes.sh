@@ -12,6 +12,7 @@ start_processes() {
   launch kubelet kubelet --config="$CONFIG/kubelet.yaml" --kubeconfig="$(kubeconfig_of kubelet)" \
     --root-dir="$STATE/kubelet" --hostname-override="$NODE_NAME" --node-ip="$NODE_IP"
   launch kube-proxy kube-proxy --config="$CONFIG/kube-proxy.yaml"
+  launch open-volumes "$HERE/lib/open-volumes.sh" "$STATE/volumes"
   wait_for 90 "$LOGS/kubelet.log" "node ready" node_ready
 }
 
