@@ -31,6 +31,7 @@ def train(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     device: str = "gpu",
+    member: str = "",
 ) -> NamedTuple("Trained", [("model_uri", str), ("run_uri", str), ("model_digest", str)]):  # type: ignore[valid-type]
     """Train with DeepSpeed from the last committed checkpoint on, and export a Hugging Face directory.
 
@@ -50,6 +51,7 @@ def train(
         model: The exported model's manifest; the weights stay in the store.
         metrics: Steps, samples, tokens and seconds.
         device: gpu or cpu: what the nodes train on; on a laptop training takes what is there.
+        member: Name of the model in a family run.
 
     Returns:
         URIs of the model and of the run's folder, and the model's digest.
@@ -57,12 +59,12 @@ def train(
     from components.shared.task import run_id as task_run_id
     from components.shared.task import running
 
-    with running("train"):
+    with running("train", member):
         from components.train import logic
 
         trained = logic.run(
             corpus_uri, base_uri, base_digest, store_uri, train_config_json, num_nodes, processes_per_node, task_run_id(run_id),
-            device, task_config,
+            device, task_config, member,
         )  # fmt: skip
         trained.manifest.write(model.path)
         model.metadata = logic.metadata(trained)

@@ -89,7 +89,7 @@ def train_on_cluster(
             return ""
 
     with asked_to_stop():
-        trainjob, adopted = submit(kube, build_trainjob(wish))
+        trainjob, adopted = submit(kube, build_trainjob(wish), say)
         ranks = f"{num_nodes} x {processes} processes on {device}"
         say(f"{'adopted' if adopted else 'made'} TrainJob {namespace}/{wish.name}: {ranks}; its run is {folder}")
         with _cleaned_up(kube, namespace, wish.name, owner):

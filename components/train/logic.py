@@ -38,12 +38,14 @@ def run(
     run_id: str,
     device: str = "gpu",
     task_config: Any = None,
+    member: str = "",
 ) -> Trained:
     """Train, or recognise that it was done before.
 
     Args:
         device: "gpu" or "cpu": what a cluster's nodes train on; a laptop takes what it has, unless told "cpu".
         task_config: `dsl.TaskConfig`: what was set on the Kubeflow task, for the nodes.
+        member: Name of the model in a family run, for whoever watches.
 
     Raises:
         ConfigError: the base changed since it was checked, or more than this machine was asked for.
@@ -58,7 +60,7 @@ def run(
         )
     run_folder = run_uri(spec)
     manifest = finished_model(spec)
-    tell("train", "", "running", log=storage.join(run_folder, LOG_FILE), note="finished before" if manifest else "")
+    tell("train", member, "running", log=storage.join(run_folder, LOG_FILE), note="finished before" if manifest else "")
     if manifest is None:
         if (namespace := namespace_to_train_in()) is None:
             train_here(spec, run_folder, num_nodes, processes_per_node, device, run_id)

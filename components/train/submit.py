@@ -1,6 +1,7 @@
 """Bring a TrainJob into being: create it, adopt the one that is there, or say why neither is possible."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from components.shared import platform
@@ -15,36 +16,58 @@ GONE_SECONDS = 600.0
 """How long an earlier TrainJob of the same name may take to go: its nodes may save a last time."""
 
 
-def submit(kube: Kubernetes, trainjob: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+def submit(
+    kube: Kubernetes, trainjob: dict[str, Any], say: Callable[[str], None] = lambda _: None
+) -> tuple[dict[str, Any], bool]:
     """Create a TrainJob, or take over the one of the same name where it is ours.
 
-    An earlier one that has ended is replaced: the new one goes on from the last checkpoint.
+    One that has ended is replaced: the new one goes on from the last checkpoint. Nodes of an earlier try may still save; they are
+    waited for, since a run has one writer.
+
+    Args:
+        say: Takes a line about what is waited for.
 
     Returns:
         The object, and whether it was adopted.
 
     Raises:
         KubernetesError: it is refused, or the API does not answer for a minute.
-        TrainError: the name belongs to something else.
+        TrainError: the name belongs to something else, or what was there before does not go.
     """
     name, namespace = trainjob["metadata"]["name"], trainjob["metadata"]["namespace"]
     path = path_of("trainjobs", namespace, name)
     deadline, gone_by = time.monotonic() + RETRY_SECONDS, time.monotonic() + GONE_SECONDS
+    said = ""
     while True:
         try:
-            return kube.create(path_of("trainjobs", namespace), trainjob), False
+            if (found := find(kube, path)) is not None and (adopted := _adopted(kube, path, found, trainjob)):
+                return adopted, True
+            if not (earlier := _earlier(kube, found, trainjob)):
+                return kube.create(path_of("trainjobs", namespace), trainjob), False
+            if time.monotonic() > gone_by:
+                raise TrainError(
+                    f"{earlier} of an earlier try does not go away; look at it with kubectl describe, then run again."
+                )
+            if said != (said := earlier):
+                say(f"waiting until {earlier} of an earlier try has gone; nodes save before they leave")
         except KubernetesError as error:
-            if error.status == 409:
-                found = find(kube, path)
-                if found is not None and (adopted := _adopted(kube, path, found, trainjob)):
-                    return adopted, True
-                if time.monotonic() > gone_by:
-                    raise TrainError(
-                        f"an earlier TrainJob {namespace}/{name} does not go away; look at it with kubectl describe, then run again."
-                    ) from error
-            elif not _may_pass(error) or time.monotonic() > deadline:
+            if error.status != 409 and (not _may_pass(error) or time.monotonic() > deadline):
                 raise explained(error, trainjob) from error
         time.sleep(2.0)
+
+
+def _earlier(kube: Kubernetes, found: dict[str, Any] | None, trainjob: dict[str, Any]) -> str:
+    """What of an earlier try is still there; empty where the way is free."""
+    name, namespace = trainjob["metadata"]["name"], trainjob["metadata"]["namespace"]
+    if found is not None:
+        return f"TrainJob {namespace}/{name}"
+    if find(kube, path_of("jobsets", namespace, name)) is not None:
+        return f"JobSet {namespace}/{name}"
+    selector = f"{platform.RUN_LABEL}={trainjob['metadata']['labels'][platform.RUN_LABEL]}"
+    for pod in kube.get(path_of("pods", namespace), labelSelector=selector).get("items", []):
+        if pod.get("status", {}).get("phase") in ("Pending", "Running"):
+            return f"pod {namespace}/{pod['metadata']['name']}"
+    return ""
 
 
 def explained(error: KubernetesError, trainjob: dict[str, Any]) -> KubernetesError:

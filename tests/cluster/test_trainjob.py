@@ -14,7 +14,7 @@ import pytest
 
 from components.shared.kubernetes_client import Kubernetes, KubernetesError, connect, path_of
 from components.train.follow import Follower
-from components.train.launch import _cleaned_up
+from components.train.launch import Stopped, _cleaned_up
 from components.train.reaper import Reaper
 from components.train.submit import refuse_second_writer, submit
 from components.train.trainjob import HEARTBEAT, NodeWishes, Owner, TrainJobWish, build_trainjob
@@ -283,6 +283,31 @@ def test_a_launcher_that_fails_leaves_no_trainjob(api, namespace, runtime):
         raise ZeroDivisionError
     wait_for(lambda: not pods_of(namespace, asked.name), SECONDS, "the pods to go")
     assert get(namespace, "trainjob", asked.name) is None
+
+
+def test_a_launcher_that_is_taken_away_deletes_only_what_its_run_wants_no_more(api, namespace, runtime):
+    goes_on, terminated = workflow(namespace, "runs"), workflow(namespace, "stopped", activeDeadlineSeconds=0)
+    for owner, stays in ((goes_on, True), (terminated, False)):
+        asked = wish(namespace, owner=owner)
+        submit(api, trainjob(asked, "time.sleep(600)"))
+        with pytest.raises(Stopped), _cleaned_up(api, namespace, asked.name, owner):
+            raise Stopped
+        assert (get(namespace, "trainjob", asked.name) is not None) is stays
+        delete(namespace, asked.name)
+
+
+def test_a_second_try_waits_until_the_first_ones_nodes_have_saved(api, namespace, runtime):
+    asked = wish(namespace)
+    slow = "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit(143)))\ntime.sleep(600)"
+    made, _ = submit(api, trainjob(asked, slow))
+    Story(api, made).says("node 0 | begin 0 0")
+    kubectl("-n", namespace, "delete", "trainjob", asked.name, "--wait=false")
+    said: list[str] = []
+    again, adopted = submit(api, trainjob(asked, "time.sleep(1)"), said.append)
+    assert not adopted
+    assert "of an earlier try has gone" in said[0]
+    assert Story(api, again).end() == ""
+    delete(namespace, asked.name)
 
 
 def workflow(namespace: str, name: str, **spec) -> Owner:
