@@ -12,5 +12,5 @@ forward() {
     die "forward: $name is not installed; see \`cluster status\`."
   say "http://127.0.0.1:$port until Ctrl-C"
   # Every connection is carried by a process in the cluster's network; on loopback, so that nobody else can connect.
-  socat "TCP-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" EXEC:"$HERE/cluster run socat STDIO TCP:$address"
+  socat "TCP-LISTEN:$port,bind=127.0.0.1,fork,reuseaddr" EXEC:"$HERE/cluster run socat STDIO TCP\\:${address/:/\\:}"
 }

@@ -1,6 +1,7 @@
 # Versions, addresses and folders of the development cluster. Sourced by ../cluster, which sets HERE.
 # shellcheck shell=bash disable=SC2034
 
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # not on every user's path, and iptables is there
 CACHE=${SPHINX_X_CACHE:-$HOME/.cache/sphinx-x}/devcluster
 
 # The go.mod files pin the versions; nothing repeats them.
