@@ -57,7 +57,7 @@ def get(namespace: str, kind: str, name: str) -> dict[str, Any] | None:
     return json.loads(found) if found.strip() else None
 
 
-def wait_for(condition: Callable[[], T], seconds: float, what: str, every: float = 0.5) -> T:
+def wait_for(condition: Callable[[], T | None], seconds: float, what: str, every: float = 0.5) -> T:
     """The condition's first true value.
 
     Raises:

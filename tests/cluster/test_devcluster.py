@@ -213,4 +213,6 @@ def test_a_workflow_can_be_stored(namespace):
         },
     }
     apply(namespace, workflow)
-    assert get(namespace, "workflow", "run")["spec"]["entrypoint"] == "a"
+    stored = get(namespace, "workflow", "run")
+    assert stored
+    assert stored["spec"]["entrypoint"] == "a"
