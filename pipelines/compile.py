@@ -23,10 +23,11 @@ COMPILED, SCHEMAS = HERE / "compiled", HERE / "schemas"
 
 def generated_files() -> dict[Path, str]:
     """Every generated file and what it should hold."""
-    from pipelines.train import CHOICES, NAME, train_pipeline
+    from pipelines import family, train
 
     return {
-        COMPILED / f"{NAME}.yaml": compiled_yaml(train_pipeline, CHOICES),
+        COMPILED / f"{train.NAME}.yaml": compiled_yaml(train.train_pipeline, train.CHOICES),
+        COMPILED / f"{family.NAME}.yaml": compiled_yaml(family.family_pipeline, family.CHOICES),
         SCHEMAS / "recipe.schema.json": _schema(Recipe),
         SCHEMAS / "train-config.schema.json": _schema(TrainConfig),
     }

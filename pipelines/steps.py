@@ -58,27 +58,41 @@ def evaluated(checked: Any, model_uri: Any, mode: Any) -> Callable[[], Any]:
     return lambda: dsl.Collected(judged.outputs["Output"])
 
 
-def release(checked: Any, corpus_uri: Any, trained: Any, results: Callable[[], Any], promotion: Any, run_id: str) -> None:
+def release(
+    recipe_json: Any,
+    registered_name: Any,
+    corpus_uri: Any,
+    trained: Any,
+    results: Callable[[], Any],
+    promotion: Any,
+    run_id: str,
+    **member: Any,
+) -> Any:
     """Report, registration as candidate, and promotion where the gate is open.
 
     Args:
         results: Gives the results of all benchmarks, anew for each task that reads them.
+        member: In a family run, `member`, the model's name in it.
+
+    Returns:
+        The version's number, as a task's output.
     """
-    registered_name = checked.outputs["registered_name"]
     candidate = {
-        "recipe_json": checked.outputs["recipe_json"],
+        "recipe_json": recipe_json,
         "corpus_uri": corpus_uri,
         "model_uri": trained.outputs["model_uri"],
         "run_uri": trained.outputs["run_uri"],
         "registered_name": registered_name,
         "run_id": run_id,
+        **member,
     }
     reported = step(report, "report: page and gate", promote=promotion, result_uris=results(), **candidate)
     decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
     registered = step(register, "register: candidate in MLflow", result_uris=results(), **candidate, **decided)
+    version = registered.outputs["Output"]
     with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
-        version = registered.outputs["Output"]
-        step(promote, "promote: champion", registered_name=registered_name, version=version)
+        step(promote, "promote: champion", registered_name=registered_name, version=version, **member)
+    return version
 
 
 def on_gpus(task: Any, gpus: Any) -> None:

@@ -117,4 +117,5 @@ def train_pipeline(
                 **ranks,
             )
             results = evaluated(checked, trained.outputs["model_uri"], eval_mode)
-            release(checked, corpus_uri, trained, results, register_promote, run_id)
+            recipe_json = checked.outputs["recipe_json"]
+            release(recipe_json, registered_name, corpus_uri, trained, results, register_promote, run_id)

@@ -19,6 +19,7 @@ def register(
     run_id: str,
     page: dsl.Input[dsl.HTML],
     release: dsl.Output[dsl.Artifact],
+    member: str = "",
 ) -> str:
     """Make the model a registered version with the alias candidate, its scores and the gate's decision as tags.
 
@@ -35,6 +36,7 @@ def register(
         run_id: The pipeline run.
         page: The report, which travels with the model.
         release: Name, version and tags; the files stay in MLflow.
+        member: Name of the model in a family run.
 
     Returns:
         The version's number.
@@ -42,7 +44,7 @@ def register(
     from components.shared.task import run_id as task_run_id
     from components.shared.task import running
 
-    with running("register"):
+    with running("register", member):
         from pathlib import Path
 
         from components.register import logic

@@ -19,6 +19,7 @@ def report(
     run_id: str,
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
+    member: str = "",
 ) -> NamedTuple("Reported", [("gate", str), ("decision_json", str)]):  # type: ignore[valid-type]
     """Compare the model with chance and with the champion, decide the gate, and write one self-contained HTML page.
 
@@ -33,6 +34,7 @@ def report(
         run_id: The pipeline run, for links.
         page: The report.
         metrics: Score by benchmark.
+        member: Name of the model in a family run.
 
     Returns:
         open or closed, and the decision with its reasons as JSON.
@@ -40,11 +42,11 @@ def report(
     from components.shared.task import run_id as task_run_id
     from components.shared.task import running
 
-    with running("report"):
+    with running("report", member):
         from components.report import logic
 
         made = logic.run(
-            recipe_json, corpus_uri, model_uri, run_uri, result_uris, registered_name, promote, task_run_id(run_id)
+            recipe_json, corpus_uri, model_uri, run_uri, result_uris, registered_name, promote, task_run_id(run_id), member
         )
         with open(page.path, "w", encoding="utf-8") as file:
             file.write(made.html)

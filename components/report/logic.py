@@ -41,8 +41,12 @@ def run(
     registered_name: str,
     promote: str,
     run_id: str,
+    member: str = "",
 ) -> Reported:
     """Compare, decide, draw.
+
+    Args:
+        member: Name of the model in a family run, for whoever watches.
 
     Raises:
         RegistryError: MLflow does not answer.
@@ -72,7 +76,7 @@ def run(
     )
     gate = OPEN if decision.promote and promote != "never" else CLOSED
     print(f"gate {gate}: {decision.reason}")
-    tell("report", "", "running", note=decision.reason)
+    tell("report", member, "running", note=decision.reason)
     return Reported(Outputs(gate, decision.to_json()), page, {result.name: result.score for result in results})
 
 

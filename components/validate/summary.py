@@ -1,6 +1,9 @@
 """What a run will do, as Markdown for the Kubeflow UI."""
 
+from collections.abc import Sequence
+
 from model.contracts.checkpoint import BaseModel
+from model.contracts.family import CheckedMember
 from model.contracts.recipe import Recipe
 from model.train.config import TrainConfig
 
@@ -11,13 +14,6 @@ def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel | None, regist
     Args:
         base: None where it is made only when the run starts.
     """
-    datasets = [
-        (one.name, one.family, f"{one.share:g}", f"{one.held_out_share:.0%}", one.licence, one.root) for one in recipe.datasets
-    ]
-    benchmarks = [
-        (one.name, one.benchmark, f"pictures held out of {one.held_out_of}" if one.held_out_of else one.root)
-        for one in recipe.benchmarks
-    ]
     training = [
         ("variant", config.variant),
         ("base", f"{base.name} ({base.licence})" if base else "made when the run starts"),
@@ -31,10 +27,44 @@ def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel | None, regist
     return "\n\n".join(
         (
             f"# {recipe.name}",
-            _table(("dataset", "family", "share", "held out", "licence", "raw files"), datasets),
-            _table(("benchmark", "scorer", "questions"), benchmarks),
+            *_data_tables(recipe),
             _table(("training", ""), training),
         )
+    )
+
+
+def family_markdown(recipe: Recipe, members: Sequence[CheckedMember]) -> str:
+    """The plan of a family run in three tables."""
+    rows = []
+    for one in members:
+        config = TrainConfig.model_validate_json(one.train_config_json)
+        ranks = f"{one.num_nodes} × {one.processes_per_node}"
+        rows.append(
+            (
+                one.name,
+                one.variant,
+                ranks,
+                f"{config.epochs:g}",
+                f"{config.optimizer.learning_rate:g}",
+                one.base_uri,
+                one.registered_name,
+            )
+        )
+    head = ("member", "variant", "nodes × processes", "epochs", "learning rate", "base", "registered as")
+    return "\n\n".join((f"# {recipe.name}", *_data_tables(recipe), _table(head, rows)))
+
+
+def _data_tables(recipe: Recipe) -> tuple[str, str]:
+    datasets = [
+        (one.name, one.family, f"{one.share:g}", f"{one.held_out_share:.0%}", one.licence, one.root) for one in recipe.datasets
+    ]
+    benchmarks = [
+        (one.name, one.benchmark, f"pictures held out of {one.held_out_of}" if one.held_out_of else one.root)
+        for one in recipe.benchmarks
+    ]
+    return (
+        _table(("dataset", "family", "share", "held out", "licence", "raw files"), datasets),
+        _table(("benchmark", "scorer", "questions"), benchmarks),
     )
 
 

@@ -101,7 +101,7 @@ def _key_numbers(report: ReportInput, rival: Rival | None) -> list[tuple[str, Ch
 
 def mean_score(results: Sequence[Result]) -> tuple[float, float]:
     """Unweighted mean over benchmarks, and half the width of its 95 % interval (benchmarks taken as independent)."""
-    return _mean_and_half([(result.score, result.low, result.high) for result in results])
+    return mean_and_half([(result.score, result.low, result.high) for result in results])
 
 
 def _rival_numbers(results: Sequence[Result], rival: Rival | None) -> list[tuple[str, Child, Child]]:
@@ -112,7 +112,7 @@ def _rival_numbers(results: Sequence[Result], rival: Rival | None) -> list[tuple
     if not changes:
         return [(title, "not comparable", f"{rival.name} has no result on the same questions")]
     verdicts = [verdict_words(change) for change in changes]
-    mean, half = _mean_and_half([(change.mean, change.low, change.high) for change in changes])
+    mean, half = mean_and_half([(change.mean, change.low, change.high) for change in changes])
     told = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in ("better", "worse", "within noise") if kind in verdicts)
     note = (
         f"± {100 * half:.1f} (95 %), mean difference to {rival.name} over {numbers.plural(len(changes), 'benchmark')}: {told}"
@@ -120,7 +120,7 @@ def _rival_numbers(results: Sequence[Result], rival: Rival | None) -> list[tuple
     return [(title, f"{numbers.points(mean)} points", note)]
 
 
-def _mean_and_half(values: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+def mean_and_half(values: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
     """Unweighted mean of (value, low, high), and half the width of its 95 % interval if they are independent."""
     halves = [(high - low) / 2 for _, low, high in values]
     return sum(value for value, _, _ in values) / len(values), math.hypot(*halves) / len(values)

@@ -163,10 +163,10 @@ def _mean_percent(rows: Sequence[dict], key: str) -> str | None:
 
 def _settings(config: dict) -> Markup:
     """Every setting that decides the result and differs from the typed default, which is the paper's where the paper has one."""
-    defaults = _flat(TrainConfig(variant=str(config.get("variant", ""))).model_dump(mode="json"))
-    mine = {name: value for name, value in _flat(config).items() if name.split(".")[0] not in RUN_SHAPE}
+    defaults = flattened(TrainConfig(variant=str(config.get("variant", ""))).model_dump(mode="json"))
+    mine = {name: value for name, value in flattened(config).items() if name.split(".")[0] not in RUN_SHAPE}
     rows = [
-        [tag("code", name), _written(value), _written(defaults[name]) if name in defaults else "–"]
+        [tag("code", name), written(value), written(defaults[name]) if name in defaults else "–"]
         for name, value in mine.items()
         if name not in defaults or defaults[name] != value
     ]
@@ -178,12 +178,14 @@ def _settings(config: dict) -> Markup:
     return table(caption, columns, rows)
 
 
-def _flat(config: dict, prefix: str = "") -> dict[str, object]:
+def flattened(config: dict, prefix: str = "") -> dict[str, object]:
+    """Nested settings as one level of dotted names."""
     flat: dict[str, object] = {}
     for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
+    """A setting's value as a person reads it."""
     return numbers.short(value) if isinstance(value, float) else str(value)
