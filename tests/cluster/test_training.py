@@ -22,7 +22,7 @@ from model.weights import read_base
 from tests.cluster.support import OPS_IMAGE, TRAIN_IMAGE, apply, end_of_pod, get, kubectl, pod, wait_for
 from tests.cluster.train_runtime import train_runtime
 from tests.support import tiny
-from tests.support.corpus import make_corpus
+from tests.support.corpora import make_corpus
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 

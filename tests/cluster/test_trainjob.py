@@ -5,6 +5,8 @@ Nodes run a few lines of Python here, so that every way to end comes on demand; 
 
 import json
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -335,6 +337,27 @@ def test_a_terminated_run_keeps_nothing_and_a_deleted_workflow_takes_its_trainjo
     kubectl("-n", namespace, "delete", "workflow", "goes-on")
     wait_for(lambda: get(namespace, "trainjob", stays.name) is None, SECONDS, "the garbage collector")
     wait_for(lambda: not pods_of(namespace, stays.name), SECONDS, "the pods to go")
+
+
+def test_the_command_that_the_chart_runs_reaps_within_a_minute_of_terminate(api, namespace, runtime):
+    asked = wish(namespace, owner=workflow(namespace, "watched"))
+    submit(api, trainjob(asked, "time.sleep(600)"))
+    wait_for(lambda: len(pods_of(namespace, asked.name)) == 2, SECONDS, "the pods")
+    command = [sys.executable, "-m", "pipelines.cli", "reap", "--watch", "--every-seconds", "5", "--namespace", namespace]
+    reaper = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2]
+    )
+    try:
+        kubectl("-n", namespace, "patch", "workflow", "watched", "--type=merge", "-p", '{"spec":{"activeDeadlineSeconds":0}}')
+        wait_for(lambda: get(namespace, "trainjob", asked.name) is None, 60, "the reaper")
+        wait_for(lambda: not pods_of(namespace, asked.name), 60, "the pods to go")
+    finally:
+        reaper.terminate()
+    assert f"deleted TrainJob {asked.name}: its Workflow was terminated" in reaper.communicate()[0]
+    once = subprocess.run(
+        [*command[:4], "--namespace", namespace], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert once.stdout == f"no TrainJob of {namespace} is unwanted\n", once.stderr
 
 
 def test_a_laptops_trainjob_goes_when_its_heart_has_stopped(api, namespace, runtime):
