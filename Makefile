@@ -6,7 +6,7 @@ export DS_ACCELERATOR ?= cpu
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format golden bench
-.PHONY: cluster cluster-down test-cluster
+.PHONY: chart images cluster cluster-down test-cluster
 
 help:       ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,14 @@ golden: setup ## rewrite the compiled pipelines and the JSON schemas
 
 bench: setup ## measurements, as ratios in one run; see docs/performance.md
 	@for script in bench/*.py; do echo "== $$script"; python "$$script" || exit 1; done
+
+chart:      ## lint the chart, check its schema, its README and every object it makes; builds helm once, which needs Go
+	@infra/helm/build.sh >/dev/null
+	@python helm/document.py --check
+	@OMP_NUM_THREADS=1 python -m pytest tests/helm
+
+images:     ## the container images, by docker, podman or buildah; what they hold: infra/images/README.md
+	@infra/images/build.sh all
 
 cluster:    ## a real one-node Kubernetes on this machine with JobSet, Trainer, S3, MLflow and our images; needs root and Go
 	@infra/devcluster/cluster up --images
