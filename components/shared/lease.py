@@ -58,6 +58,12 @@ def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def holder(workspace: Path) -> dict | None:
+    """Who holds a workspace: host, pid and what it does; None if nobody does."""
+    found = _read(workspace / "lease.json")
+    return found if found is not None and _holds(found) else None
+
+
 @contextmanager
 def _alone(workspace: Path) -> Iterator[None]:
     """Only one process at a time reads and writes the lease."""

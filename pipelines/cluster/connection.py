@@ -258,5 +258,5 @@ def _message(text: Any) -> str:
     except (ValueError, AttributeError, TypeError):
         text = re.sub(r"<[^>]*>", " ", str(text))
     words = " ".join(str(text).split())
-    # The server nests its sentences: the last one says what was wrong, the ones before where in its code.
-    return re.sub(r"^(?:[A-Z]\w+Error: )", "", words)[:600]
+    # The server nests its sentences; the last one says what was wrong, those before it say where in its code.
+    return re.split(r"\b\w*[Ee]rror: ", words)[-1][:600]

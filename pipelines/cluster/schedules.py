@@ -150,19 +150,22 @@ def reconcile(
     wanted: Sequence[Wanted],
     wait_for_runs_seconds: float,
     tell: Callable[[str], None],
+    only: str = "",
 ) -> int:
     """Make Kubeflow's recurring runs of an owner those that are wanted.
 
     Args:
         wait_for_runs_seconds: How long a schedule that goes waits for its active run; after that it stays, disabled, for next time.
         tell: Told every step in a sentence.
+        only: Name of the one schedule to look at; all of the owner's without it.
 
     Returns:
         Number of steps taken.
     """
     steps, waits_for = 0, set[str]()
     for _ in range(ROUNDS):
-        actions = [one for one in plan(wanted, existing_of(kubeflow, owner)) if one.id not in waits_for]
+        existing = [one for one in existing_of(kubeflow, owner) if only in ("", one.mark.name)]
+        actions = [one for one in plan(wanted, existing) if one.id not in waits_for]
         if not actions:
             break
         end = time.monotonic() + wait_for_runs_seconds
@@ -170,8 +173,8 @@ def reconcile(
             if action.kind == "delete" and (run := _active_run(kubeflow, action.id, end)):
                 waits_for.add(action.id)
                 tell(
-                    f"schedule {action.name}: the former one is disabled and stays until its run {run} has ended; "
-                    "the next sync removes it"
+                    f"schedule {action.name}: the one that goes is disabled and stays until its run {run} has ended; doing the same "
+                    "again then removes it"
                 )
                 continue
             _take(kubeflow, action)

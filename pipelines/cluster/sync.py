@@ -38,23 +38,25 @@ def check_schedules(config: SyncConfig, pipelines: list[RenderedPipeline]) -> No
             raise ConfigError(
                 f"schedules.{number} ({schedule.name}): there is no pipeline {schedule.pipeline}; there are {', '.join(known)}."
             )
-        check_parameters(f"schedules.{number} ({schedule.name})", pipeline, schedule.parameters)
+        check_parameters(f"schedules.{number} ({schedule.name})", pipeline.parameters, schedule.parameters)
 
 
-def check_parameters(where: str, pipeline: RenderedPipeline, given: dict[str, Any]) -> None:
+def check_parameters(where: str, parameters: dict[str, dict[str, Any]], given: dict[str, Any]) -> None:
     """Whether values fit a pipeline's parameters, before Kubeflow is asked.
+
+    Args:
+        where: Beginning of the sentence.
+        parameters: As the pipeline's specification has them.
 
     Raises:
         ConfigError: one is unknown, missing, or of another type; names the parameter.
     """
     for name, value in given.items():
-        if name not in pipeline.parameters:
-            raise ConfigError(
-                f"{where}: pipeline {pipeline.name} has no parameter {name}; it has {', '.join(sorted(pipeline.parameters))}."
-            )
-        if problem := problem_with(pipeline.parameters[name], value):
+        if name not in parameters:
+            raise ConfigError(f"{where}: the pipeline has no parameter {name}; it has {', '.join(sorted(parameters))}.")
+        if problem := problem_with(parameters[name], value):
             raise ConfigError(f"{where}: parameter {name} {problem}.")
-    for name, parameter in pipeline.parameters.items():
+    for name, parameter in parameters.items():
         if name not in given and not parameter.get("isOptional") and "defaultValue" not in parameter:
             raise ConfigError(f"{where}: parameter {name} is missing; give it.")
 

@@ -1,9 +1,10 @@
-"""`sphinx-x run`: one's own data to a registered model, on this machine."""
+"""`sphinx-x run`: one's own data to a registered model, on this machine or on a cluster."""
 
 from typing import Annotated
 
 import typer
 
+from pipelines.commands.cluster_options import PANEL, Endpoint, Namespace, OnCluster, UiUrl
 from pipelines.commands.options import (
     DEFAULT_WORKSPACE,
     Base,
@@ -30,8 +31,24 @@ def run(
         str, typer.Option("--store", help="Store of all data, a folder or s3:// URI; else in the workspace.")
     ] = "",
     workspace: Workspace = DEFAULT_WORKSPACE,
+    cluster: OnCluster = False,
+    endpoint: Endpoint = "",
+    namespace: Namespace = "",
+    ui: UiUrl = "",
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines that train.", rich_help_panel=PANEL)] = 1,
+    gpus_per_node: Annotated[
+        int | None, typer.Option("--gpus-per-node", min=1, help="Processes, each with a GPU, on each.", rich_help_panel=PANEL)
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="gpu, or cpu (nano).", rich_help_panel=PANEL)] = "",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter", "-p", metavar="KEY=VALUE", help="Another parameter of the pipeline.", rich_help_panel=PANEL
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.", rich_help_panel=PANEL)] = False,
 ) -> None:
-    """Run the whole workflow on this machine: unify, train, evaluate, report, register, promote.
+    """Run the whole workflow: unify, train, evaluate, report, register, promote; on this machine, or with --cluster on Kubeflow.
 
     Finished steps are recognised by their content; an interrupted run goes on where it stopped.
 
@@ -40,9 +57,32 @@ def run(
         sphinx-x run my-data.yaml --variant nano
 
         sphinx-x run my-data.yaml --set epochs=2 --set optimizer.learning_rate=1e-3 --name my-model
+
+        sphinx-x run s3://bucket/my-data.yaml --cluster --variant plus --nodes 4 --gpus-per-node 8 --wait
     """
     import yaml
     from rich.console import Console
+
+    if cluster:
+        from pipelines.cluster.submit import Address
+        from pipelines.commands.cluster_run import run_on_cluster
+        from pipelines.commands.options import overrides_of
+
+        given = {
+            "data_store_uri": store,
+            "train_base_uri": base,
+            "train_variant": variant,
+            "train_num_nodes": nodes,
+            "train_processes_per_node": gpus_per_node or (processes if device == "cpu" else ""),
+            "train_device": device,
+            "train_overrides": yaml.safe_dump(overrides_of(settings)) if settings else "",
+            "eval_mode": mode,
+            "register_promote": "when_better" if promote else "never",
+            "register_model_name": name,
+            **overrides_of(parameters),
+        }
+        run_on_cluster(Address(endpoint, namespace, ui), recipe, store, given, wait, Console())
+        return
 
     from components.validate import logic
     from pipelines import outcome
