@@ -30,9 +30,8 @@ locals {
       accounts = var.pipeline_service_accounts
       statements = concat([
         { Sid = "List", Effect = "Allow", Action = ["s3:ListBucket", "s3:GetBucketLocation"], Resource = [local.bucket_arn] },
-        # The store, and the folder in which Kubeflow's launcher keeps the small artifacts of each run.
+        # The store, MLflow's folder in it, and the folder in which Kubeflow's launcher keeps the small artifacts of each run.
         { Sid = "Store", Effect = "Allow", Action = local.write_objects, Resource = ["${local.store}/*", "${local.bucket_arn}/kubeflow/*"] },
-        { Sid = "Mlflow", Effect = "Allow", Action = local.write_objects, Resource = ["${local.bucket_arn}/mlflow/*"] },
         local.use_bucket_key,
       ], local.read_raw_data)
     }
@@ -48,8 +47,8 @@ locals {
     mlflow = {
       accounts = [var.mlflow_service_account]
       statements = [
-        { Sid = "List", Effect = "Allow", Action = ["s3:ListBucket"], Resource = [local.bucket_arn], Condition = { StringLike = { "s3:prefix" = ["mlflow", "mlflow/*"] } } },
-        { Sid = "Artifacts", Effect = "Allow", Action = local.write_objects, Resource = ["${local.bucket_arn}/mlflow/*"] },
+        { Sid = "List", Effect = "Allow", Action = ["s3:ListBucket"], Resource = [local.bucket_arn], Condition = { StringLike = { "s3:prefix" = ["${var.store_prefix}/mlflow", "${var.store_prefix}/mlflow/*"] } } },
+        { Sid = "Artifacts", Effect = "Allow", Action = local.write_objects, Resource = ["${local.store}/mlflow/*"] },
         local.use_bucket_key,
       ]
     }

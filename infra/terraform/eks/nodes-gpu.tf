@@ -158,8 +158,9 @@ resource "aws_eks_node_group" "gpu" {
   ami_type               = "AL2023_x86_64_NVIDIA"
   capacity_type          = local.capacity_types[each.value.capacity]
   instance_types         = each.value.capacity == "capacity-block" ? null : [each.value.instance_type]
-  labels                 = merge({ "sphinx-x/pool" = "gpu", "sphinx-x/node-group" = each.key }, each.value.labels)
-  tags                   = local.tags
+  # NVIDIA's device plugin looks for the last one.
+  labels = merge({ "sphinx-x/pool" = "gpu", "sphinx-x/node-group" = each.key, "nvidia.com/gpu.present" = "true" }, each.value.labels)
+  tags   = local.tags
 
   launch_template {
     id      = aws_launch_template.gpu[each.key].id

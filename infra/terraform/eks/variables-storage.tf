@@ -84,7 +84,7 @@ variable "training_service_accounts" {
 }
 
 variable "mlflow_service_account" {
-  description = "namespace:name of MLflow's service account; it gets the folder mlflow/ of the bucket."
+  description = "namespace:name of MLflow's service account; it gets the folder mlflow/ of the store."
   type        = string
   default     = "kubeflow:sphinx-x-mlflow"
 

@@ -54,6 +54,10 @@ run "every_gpu_node_is_tainted_and_may_go_to_zero" {
     error_message = "GPU nodes have the driver."
   }
   assert {
+    condition     = alltrue([for group in aws_eks_node_group.gpu : group.labels["nvidia.com/gpu.present"] == "true" && group.labels["sphinx-x/pool"] == "gpu"])
+    error_message = "NVIDIA's device plugin and the chart find GPU nodes by their labels."
+  }
+  assert {
     condition     = length(aws_eks_node_group.cpu.taint) == 0
     error_message = "CPU nodes take everything else."
   }

@@ -118,7 +118,7 @@ run "mlflow_has_its_own_folder_alone" {
     condition = toset(flatten([
       for statement in jsondecode(aws_iam_role_policy.service["mlflow"].policy).Statement : statement.Resource
       if anytrue([for action in statement.Action : endswith(action, "Object")])
-    ])) == toset(["arn:aws:s3:::the-bucket/mlflow/*"])
+    ])) == toset(["arn:aws:s3:::the-bucket/sphinx-x/mlflow/*"])
     error_message = "MLflow reaches its own folder alone."
   }
 }
