@@ -30,8 +30,8 @@ from model.train.spec import TrainSpec, run_digest, run_uri
 DEADLINE_HOURS = 336.0
 """Two weeks, unless SPHINX_X_TRAIN_DEADLINE_HOURS says otherwise."""
 HEARTBEAT_SECONDS = 30.0
-JOBS_FOLDER = "jobs"
-"""Below a run's folder: the spec that the nodes of each TrainJob read."""
+JOBS_FOLDER, ERRORS_FOLDER = "jobs", "errors"
+"""Below a run's folder: the spec that the nodes of each TrainJob read; why an attempt failed."""
 
 
 class Stopped(SystemExit):
@@ -79,17 +79,22 @@ def train_on_cluster(
     )
     wish = wish.model_copy(update={"spec_uri": storage.join(folder, JOBS_FOLDER, f"{wish.name}.json")})
     refuse_second_writer(kube, wish)
-    storage.write_text(wish.spec_uri, spec.to_json())
+    reasons = storage.join(folder, ERRORS_FOLDER)
+
+    def prepare() -> None:
+        storage.write_text(wish.spec_uri, spec.to_json())
+        for file in storage.list_files(reasons):
+            if file.path.startswith(f"{wish.name}-"):  # of a TrainJob of the same name that failed before
+                storage.delete_tree(storage.join(reasons, file.path))
 
     def stored_reason(attempt: int) -> str:
-        uri = storage.join(folder, "errors", f"{wish.name}-{attempt}.txt")
         try:
-            return storage.read_text(uri).strip() if storage.exists(uri) else ""
+            return storage.read_text(storage.join(reasons, f"{wish.name}-{attempt}.txt")).strip()
         except SphinxError:
-            return ""
+            return ""  # mostly because no node of that attempt left one
 
     with asked_to_stop():
-        trainjob, adopted = submit(kube, build_trainjob(wish), say)
+        trainjob, adopted = submit(kube, build_trainjob(wish), say, prepare)
         ranks = f"{num_nodes} x {processes} processes on {device}"
         say(f"{'adopted' if adopted else 'made'} TrainJob {namespace}/{wish.name}: {ranks}; its run is {folder}")
         with _cleaned_up(kube, namespace, wish.name, owner):

@@ -37,7 +37,8 @@ class LogTail:
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         self._is_last_round.set()
-        if failure is None:  # what the pod printed at its very end is still there to be read
+        # What the pod printed at its very end is still there to be read, where there is time for it.
+        if failure is None or issubclass(failure, SphinxError):
             self._thread.join(LAST_ROUND_SECONDS)
 
     def _work(self) -> None:

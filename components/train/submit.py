@@ -17,7 +17,10 @@ GONE_SECONDS = 600.0
 
 
 def submit(
-    kube: Kubernetes, trainjob: dict[str, Any], say: Callable[[str], None] = lambda _: None
+    kube: Kubernetes,
+    trainjob: dict[str, Any],
+    say: Callable[[str], None] = lambda _: None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Any], bool]:
     """Create a TrainJob, or take over the one of the same name where it is ours.
 
@@ -26,6 +29,7 @@ def submit(
 
     Args:
         say: Takes a line about what is waited for.
+        prepare: Called before the creation, when no node of an earlier try is left.
 
     Returns:
         The object, and whether it was adopted.
@@ -43,6 +47,7 @@ def submit(
             if (found := find(kube, path)) is not None and (adopted := _adopted(kube, path, found, trainjob)):
                 return adopted, True
             if not (earlier := _earlier(kube, found, trainjob)):
+                prepare()
                 return kube.create(path_of("trainjobs", namespace), trainjob), False
             if time.monotonic() > gone_by:
                 raise TrainError(
