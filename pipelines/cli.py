@@ -7,7 +7,23 @@ import typer
 from typer.core import TyperGroup
 
 from model.errors import SphinxError
-from pipelines.commands import chat, compile, demo, logs, plan, pull, reap, report, run, runs, schedule, stop, sync, validate
+from pipelines.commands import (
+    chat,
+    compile,
+    demo,
+    doctor,
+    logs,
+    plan,
+    pull,
+    reap,
+    report,
+    run,
+    runs,
+    schedule,
+    stop,
+    sync,
+    validate,
+)
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -41,7 +57,7 @@ app = typer.Typer(
 for command in (demo.demo, run.run, validate.validate, plan.plan, runs.runs, report.report, pull.pull, chat.chat, reap.reap):
     app.command()(command)
 app.command(name="compile")(compile.compile_pipelines)
-for command in (logs.logs, stop.stop, sync.sync):
+for command in (logs.logs, stop.stop, sync.sync, doctor.doctor):
     app.command()(command)
 app.add_typer(schedule.app, name="schedule")
 

@@ -1,11 +1,12 @@
 """One deployment brought in line with Kubeflow: its pipelines uploaded as versions, its schedules reconciled. Repeating it changes nothing."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from model.errors import ConfigError
 from pipelines.cluster.config import Schedule, SyncConfig
-from pipelines.cluster.connection import Connection
+from pipelines.cluster.connection import ENDPOINT, Connection
 from pipelines.cluster.kubeflow import Kubeflow, open_kubeflow
 from pipelines.cluster.render import RenderedPipeline, problem_with, render_all
 from pipelines.cluster.schedules import Wanted, existing_of, plan, reconcile
@@ -22,8 +23,20 @@ def open_for(config: SyncConfig) -> Kubeflow:
     Raises:
         KubeflowError: it does not answer, or is too old.
     """
-    connection = Connection.open(namespace=config.namespace, address=config.kubeflow)
-    return open_kubeflow(connection, config.kubeflow.ui_url, config.kubeflow.wait_seconds)
+    return open_kubeflow(connection_for(config), config.kubeflow.ui_url, config.kubeflow.wait_seconds)
+
+
+def connection_for(config: SyncConfig, endpoint: str = "") -> Connection:
+    """The way to the deployment's Kubeflow; without an address of its own, the Service of its namespace.
+
+    Args:
+        endpoint: Asked instead of the configuration's.
+
+    Raises:
+        KubeflowError: the address or the token's file is wrong.
+    """
+    found = endpoint or config.kubeflow.endpoint or os.environ.get(ENDPOINT, "")
+    return Connection.open(found or f"http://ml-pipeline.{config.namespace}.svc:8888", config.namespace, config.kubeflow)
 
 
 def check_schedules(config: SyncConfig, pipelines: list[RenderedPipeline]) -> None:
