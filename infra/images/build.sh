@@ -125,6 +125,7 @@ build_image() {
     return
   fi
   echo "$image from $base by $engine"
+  [ "$(cat "$cache/images/$name.packages" 2>/dev/null)" = "$packages" ] || make_room "$name" "$image"
   "${run[@]}" "${options[@]}" "${certificates[@]}" --build-arg BASE="$base" --build-arg GIT_SHA="$sha" --build-arg VERSION="$version" \
     -t "$image" -f "$here/$name.Dockerfile" "$root" >"$cache/images/$name.log" 2>&1 \
     || { tail -30 "$cache/images/$name.log" >&2; fail "$name could not be built; the whole log is $cache/images/$name.log."; }
@@ -133,12 +134,26 @@ build_image() {
   python3 "$here/import.py" --tidy "$out" "$image"
   took "with the layout in $out"
   echo "$inputs" >"$out/$name-$tag.inputs"
-  # Layers of earlier packages are gigabytes; those of earlier code stay, since with them goes the cache.
-  if [ $engine = buildah ] && [ "$(cat "$cache/images/$name.packages" 2>/dev/null)" != "$packages" ]; then
-    "${run[@]}" rmi --prune >/dev/null 2>&1 || true
+  if [ "$(cat "$cache/images/$name.packages" 2>/dev/null)" != "$packages" ]; then
+    [ $engine != buildah ] || "${run[@]}" rmi --prune >/dev/null 2>&1 || true # gigabytes of the packages before
     echo "$packages" >"$cache/images/$name.packages"
   fi
 }
+
+# Where the packages have changed, much may be built anew. The old layers stay as long as there is room: with them goes the cache.
+make_room() {
+  local name=$1 image=$2 needed_gb=8
+  [ "$name" != train ] || needed_gb=25
+  [ $engine != buildah ] || "${run[@]}" rm -a >/dev/null # of builds that were interrupted
+  if [ "$(free_gb)" -lt $needed_gb ] && [ $engine = buildah ]; then
+    "${run[@]}" rmi -f "$image" >/dev/null 2>&1 || true
+    "${run[@]}" rmi --prune >/dev/null 2>&1 || true
+  fi
+  [ "$(free_gb)" -ge $needed_gb ] \
+    || fail "$name needs $needed_gb GB of disk while it is built, and $cache has $(free_gb) GB free; make room, or set SPHINX_X_CACHE."
+}
+
+free_gb() { echo $(($(df --output=avail -k "$cache" | tail -1) / 1000000)); }
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml" | head -1)
 sha=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)

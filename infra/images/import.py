@@ -2,6 +2,7 @@
 """Bring an image from an OCI layout into a containerd, carrying only what that containerd lacks. Standard library only.
 
 import.py LAYOUT IMAGE [CTR ...]     import under that name; CTR is the command to speak with containerd (default: ctr -n k8s.io)
+import.py --share STORE LAYOUT IMAGE [CTR ...]   the same; then layout and containerd, whose root is STORE, hold each blob once
 import.py --tidy LAYOUT IMAGE        after a push into the layout: store layers as they are, remove what is unused, print sizes
 
 A change of our code is one layer of about a megabyte: it reaches a cluster in a second or two, however large the image is.
@@ -18,6 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+DEFAULT_CTR = ["ctr", "-n", "k8s.io"]
 REF_NAME, CONTAINERD_NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 
 
@@ -53,9 +55,15 @@ class Layout:
         index = json.loads((self.folder / "index.json").read_text())
         named = self.manifest(image)
         manifest = json.loads(self.blob(named["digest"]).read_text())
+        stored: dict[str, tuple[str, int]] = {}
         for layer in manifest["layers"]:
             if layer["mediaType"].endswith("+gzip"):
-                layer["digest"], layer["size"] = self._store(gzip.open(self.blob(layer["digest"])))
+                packed = layer["digest"]
+                if packed not in stored:  # one at a time: there may be no room for all of them twice
+                    with gzip.open(self.blob(packed)) as unpacked:
+                        stored[packed] = self._store(unpacked)
+                    self.blob(packed).unlink()
+                layer["digest"], layer["size"] = stored[packed]
                 layer["mediaType"] = layer["mediaType"].removesuffix("+gzip")
         digest, size = self._store(BytesIO(json.dumps(manifest).encode()))
         for descriptor in index["manifests"]:
@@ -66,7 +74,7 @@ class Layout:
     def _store(self, source: IO[bytes]) -> tuple[str, int]:
         """Write a blob; returns its digest and size."""
         said, size, path = hashlib.sha256(), 0, self.folder / "incoming"
-        with source, path.open("wb") as file:
+        with path.open("wb") as file:
             while block := source.read(1 << 20):
                 said.update(block)
                 size += file.write(block)
@@ -112,7 +120,10 @@ def bring(layout: Layout, image: str, ctr: list[str]) -> None:
     listed = subprocess.run([*ctr, "content", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
     for known in (set(listed), set()):
         process = subprocess.Popen(
-            [*ctr, "images", "import", "--digests=false", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*ctr, "images", "import", "--digests=false", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -126,6 +137,16 @@ def bring(layout: Layout, image: str, ctr: list[str]) -> None:
             print(f"{image}: {written / 1e6:.1f} MB imported")
             return
     sys.exit(f"ctr could not import {image}: {said.strip()}")
+
+
+def share(layout: Layout, image: str, store: Path) -> None:
+    """Let containerd's blobs, which are named by their content and never written to, be the layout's own files."""
+    for part in layout.parts(image):
+        ours = layout.blob(part["digest"])
+        theirs = store / "io.containerd.content.v1.content/blobs" / part["digest"].replace(":", "/")
+        if theirs.exists() and not theirs.samefile(ours) and theirs.stat().st_size == ours.stat().st_size:
+            theirs.with_suffix(".shared").hardlink_to(ours)
+            theirs.with_suffix(".shared").replace(theirs)
 
 
 def sizes(layout: Layout, image: str) -> Iterator[str]:
@@ -147,8 +168,12 @@ def main() -> None:
         layout.unpack(arguments[2])
         layout.remove_unused()
         print("\n".join(sizes(layout, arguments[2])))
+    elif arguments[:1] == ["--share"] and len(arguments) >= 4:
+        layout = Layout(Path(arguments[2]))
+        bring(layout, arguments[3], arguments[4:] or DEFAULT_CTR)
+        share(layout, arguments[3], Path(arguments[1]))
     elif len(arguments) >= 2:
-        bring(Layout(Path(arguments[0])), arguments[1], arguments[2:] or ["ctr", "-n", "k8s.io"])
+        bring(Layout(Path(arguments[0])), arguments[1], arguments[2:] or DEFAULT_CTR)
     else:
         sys.exit(__doc__)
 
