@@ -1,10 +1,14 @@
-"""Parameters of the pipeline for a run on this machine."""
+"""Parameters of the pipelines for a run on this machine."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from model import storage
+from model.contracts.family import Family
+from model.errors import ConfigError
+from model.families import family_from_text, family_text
 from model.train.machine import gpu_memories_gb
 
 
@@ -29,7 +33,7 @@ def local_arguments(
         "train_variant": variant,
         "data_when_unchanged": when_unchanged,
         "train_start_from": start_from,
-        "train_device": "gpu" if gpu_memories_gb() else "cpu",
+        "train_device": _device(),
         "train_overrides": yaml.safe_dump(overrides) if overrides else "",
         "train_num_nodes": 1,
         "train_processes_per_node": processes,
@@ -42,3 +46,47 @@ def local_arguments(
 def _absolute(uri: str) -> str:
     path = storage.local_path(uri)
     return uri if path is None else str(path.resolve())
+
+
+def local_family(text_or_file: str, processes: int) -> Family:
+    """A family for this machine: every member on one node, with so many processes unless it says otherwise.
+
+    Args:
+        text_or_file: YAML text, or the file that holds it.
+
+    Raises:
+        ConfigError: it is no family, or a member asks for several machines.
+        StorageError: the file cannot be read.
+    """
+    is_file = text_or_file.endswith((".yaml", ".yml")) and "\n" not in text_or_file
+    family = family_from_text(storage.read_text(text_or_file) if is_file else text_or_file)
+    members = {}
+    for name, member in family.members.items():
+        if member.nodes > 1:
+            raise ConfigError(f"the family, member {name}: {member.nodes} nodes are more than this machine; leave nodes out.")
+        given = member.processes_per_node if "processes_per_node" in member.model_fields_set else processes
+        members[name] = member.model_copy(update={"processes_per_node": given})
+    return Family(members=members)
+
+
+def family_arguments(
+    recipe_uri: str, store_uri: str, family: Family, bases: Mapping[str, str], mode: str = "official", promote: bool = True
+) -> dict[str, str | int]:
+    """Every parameter of the family pipeline by name.
+
+    Args:
+        bases: Base directory by member.
+    """
+    members = {name: one.model_copy(update={"base_uri": _absolute(bases[name])}) for name, one in family.members.items()}
+    return {
+        "data_recipe_uri": _absolute(recipe_uri),
+        "data_store_uri": _absolute(store_uri),
+        "train_family": family_text(Family(members=members)),
+        "train_device": _device(),
+        "eval_mode": mode,
+        "register_promote": "when_better" if promote else "never",
+    }
+
+
+def _device() -> str:
+    return "gpu" if gpu_memories_gb() else "cpu"

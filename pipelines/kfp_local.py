@@ -1,6 +1,6 @@
 """The process in which kfp.local executes the DAG: everything kfp prints goes to this process's output, which is a log file.
 
-    python -m pipelines.kfp_local <run folder>      reads arguments.json there, leaves kfp's outputs below kfp/
+    python -m pipelines.kfp_local <run folder> <pipeline>      reads arguments.json there, leaves kfp's outputs below kfp/
 
 Exit code 0 if every task succeeded, else 1; which one failed and why is in the tasks' events.
 """
@@ -17,23 +17,33 @@ from components.shared.task import RUNNER_PID
 ARGUMENTS_FILE, OUTPUTS_FOLDER = "arguments.json", "kfp"
 
 
-def main(run_folder: Path) -> int:
-    """Run the pipeline with the arguments that lie in the run's folder."""
+def main(run_folder: Path, name: str) -> int:
+    """Run the pipeline of that name with the arguments that lie in the run's folder."""
     os.environ[RUNNER_PID] = str(os.getpid())
     # kfp warns once a task that display names and images mean nothing here.
     warnings.simplefilter("ignore")
     from kfp import local
 
-    from pipelines.train import train_pipeline
+    from pipelines import family, train
 
+    pipelines: dict[str, Any] = {train.NAME: train.train_pipeline, family.NAME: family.family_pipeline}
     mend_kfp_local()
+    one_after_the_other(pipelines[name].pipeline_spec, family.MEMBERS)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(run_folder / OUTPUTS_FOLDER), raise_on_error=True)
     try:
-        train_pipeline(**json.loads((run_folder / ARGUMENTS_FILE).read_text()))
+        pipelines[name](**json.loads((run_folder / ARGUMENTS_FILE).read_text()))
     except RuntimeError as error:  # kfp's word for a failed task
         print(error)
         return 1
     return 0
+
+
+def one_after_the_other(pipeline_spec: Any, loop: str) -> None:
+    """Run a loop's repetitions one after the other, which on a cluster run at once: one machine has memory for one training."""
+    for component in pipeline_spec.components.values():
+        for task in component.dag.tasks.values():
+            if task.task_info.name == loop:
+                task.iterator_policy.parallelism_limit = 1
 
 
 def mend_kfp_local() -> None:
@@ -74,4 +84,4 @@ def mend_kfp_local() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

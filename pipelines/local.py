@@ -6,9 +6,9 @@ output is a log file; its tasks tell what they do through events. Whatever ends 
 
 import json
 import os
-import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,22 +18,24 @@ from rich.live import Live
 from components.shared.lease import workspace_lease
 from components.shared.process import start_child, stop_group
 from components.shared.task import EVENTS, RUN_ID
+from model.contracts.family import Compared, ComparedMember
 from model.contracts.recipe import Recipe
 from model.errors import SphinxError
 from pipelines.kfp_local import ARGUMENTS_FILE
-from pipelines.progress import Board, LineReader, expected_lines
+from pipelines.progress import Board, LineReader, TaskLine, expected_lines, family_lines
 from pipelines.runs import (
     EVENTS_FILE,
     LOG_FILE,
-    REPORT_FILE,
     RunRecord,
     folder_of,
+    keep_pages,
     new_run,
-    report_page,
     save,
     task_outputs,
 )
 
+TRAIN, FAMILY = "sphinx-x-train", "sphinx-x-family"
+"""Names of the pipelines; their modules import kfp, which this process does not."""
 LOOK_SECONDS = 0.2
 """Time between two looks at the events."""
 
@@ -49,7 +51,7 @@ def use_mlflow_of(workspace: Path) -> None:
 
 
 def run_pipeline(workspace: Path, recipe: Recipe, arguments: dict[str, str | int], console: Console) -> RunRecord:
-    """Execute the DAG to its end.
+    """Execute the DAG of one model to its end.
 
     Args:
         workspace: Folder that the run has for itself meanwhile.
@@ -61,17 +63,42 @@ def run_pipeline(workspace: Path, recipe: Recipe, arguments: dict[str, str | int
         SphinxError: the sentence of the first task that failed.
         KeyboardInterrupt: it was stopped; running it again goes on.
     """
+    lines = expected_lines((one.name for one in recipe.datasets), (one.name for one in recipe.benchmarks))
+    return _run(workspace, recipe, TRAIN, str(arguments["train_variant"]), arguments, lines, console)
+
+
+def run_family(
+    workspace: Path, recipe: Recipe, members: Iterable[str], arguments: dict[str, str | int], console: Console
+) -> RunRecord:
+    """Execute the DAG of a family to its end, its members one after the other; as `run_pipeline` does.
+
+    Args:
+        members: Their names, for the display.
+    """
+    names = list(members)
+    lines = family_lines((one.name for one in recipe.datasets), names)
+    return _run(workspace, recipe, FAMILY, ", ".join(names), arguments, lines, console)
+
+
+def _run(
+    workspace: Path,
+    recipe: Recipe,
+    pipeline: str,
+    variant: str,
+    arguments: dict[str, str | int],
+    lines: list[TaskLine],
+    console: Console,
+) -> RunRecord:
     workspace = workspace.resolve()
     use_mlflow_of(workspace)
     with workspace_lease(workspace, f"recipe {recipe.name}"):
-        record = new_run(workspace, recipe.name, str(arguments["train_variant"]), arguments)
+        record = new_run(workspace, recipe.name, variant, arguments)
         folder = folder_of(workspace, record.id)
         (folder / ARGUMENTS_FILE).write_text(json.dumps(arguments))
-        lines = expected_lines((one.name for one in recipe.datasets), (one.name for one in recipe.benchmarks))
         board = Board(console, lines, LineReader(folder / EVENTS_FILE))
         state, reason = "stopped", "stopped; run it again to go on"
         try:
-            succeeded = _execute(folder, record.id, board)
+            succeeded = _execute(folder, pipeline, record.id, board)
             state, reason = (
                 ("succeeded", "")
                 if succeeded
@@ -85,7 +112,7 @@ def run_pipeline(workspace: Path, recipe: Recipe, arguments: dict[str, str | int
     return record
 
 
-def _execute(folder: Path, run_id: str, board: Board) -> bool:
+def _execute(folder: Path, pipeline: str, run_id: str, board: Board) -> bool:
     """Start kfp.local and watch it; True if every task succeeded."""
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -94,7 +121,7 @@ def _execute(folder: Path, run_id: str, board: Board) -> bool:
     with open(folder / LOG_FILE, "wb") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the whole group in order.
         child = start_child(
-            [sys.executable, "-m", "pipelines.kfp_local", str(folder)],
+            [sys.executable, "-m", "pipelines.kfp_local", str(folder), pipeline],
             env=env, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
@@ -110,8 +137,12 @@ def _execute(folder: Path, run_id: str, board: Board) -> bool:
 
 
 def _completed(record: RunRecord, folder: Path, state: str, reason: str) -> RunRecord:
-    """The record with what the tasks made; the report is put where a person finds it."""
+    """The record with what the tasks made; the report is put where a person finds it.
+
+    Fields of a single model are left as they were in a family run: its tasks have them once a member.
+    """
     made: dict[str, object] = {"state": state, "reason": reason, "ended": time.time()}
+    compared: tuple[ComparedMember, ...] = ()
     for task, outputs in task_outputs(folder):
         if task == "validate":
             made["registered_name"] = outputs["registered_name"]
@@ -125,6 +156,9 @@ def _completed(record: RunRecord, folder: Path, state: str, reason: str) -> RunR
             made["scores"] = {one["name"]: one["candidate"] for one in decision["comparisons"]}
         elif task == "register":
             made["version"] = outputs["Output"]
-    if page := report_page(folder):
-        shutil.copyfile(page, folder / REPORT_FILE)
+        elif task == "compare":
+            compared = Compared.from_json(outputs["Output"], "the comparison").members
+            made["members"] = compared
+            made["scores"] = {f"{one.name}/{name}": score for one in compared for name, score in one.scores.items()}
+    keep_pages(folder, compared)
     return record.model_copy(update=made)

@@ -14,6 +14,9 @@ def show(record: RunRecord, workspace: Path, console: Console) -> None:
     minutes = ((record.ended or record.started) - record.started) / 60
     scores = ", ".join(f"{name} {score:.1%}" for name, score in record.scores.items())
     console.print()
+    if record.members:
+        _show_family(record, workspace, minutes, console)
+        return
     if not record.version:  # it ended early
         console.print(f"[bold]{record.recipe}[/bold] as {record.variant}: {record.reason}", highlight=False)
         return
@@ -25,6 +28,16 @@ def show(record: RunRecord, workspace: Path, console: Console) -> None:
         ("files", record.model_uri),
     ):
         console.print(f"  {name:7} {value}", soft_wrap=True, highlight=False)
+
+
+def _show_family(record: RunRecord, workspace: Path, minutes: float, console: Console) -> None:
+    """Each member's scores and address, and where the comparison is."""
+    console.print(f"[bold]{record.recipe}[/bold]: {len(record.members)} models in {minutes:.1f} minutes.", highlight=False)
+    for one, address in zip(record.members, record.addresses, strict=True):
+        scores = ", ".join(f"{name} {score:.1%}" for name, score in one.scores.items())
+        console.print(f"  [bold]{one.name}[/bold]: {scores}; gate {one.gate}; {address}", soft_wrap=True, highlight=False)
+    folder = folder_of(workspace.resolve(), record.id)
+    console.print(f"  comparison {folder / REPORT_FILE}", soft_wrap=True, highlight=False)
 
 
 def ask(record: RunRecord, workspace: Path, console: Console) -> None:

@@ -66,20 +66,27 @@ class Board:
     lines: list[TaskLine]
     """In the order of the DAG."""
     events: LineReader
-    training_log: LineReader | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    """The newest row of the training log."""
+    training_logs: dict[str, LineReader] = field(default_factory=dict)
+    """Of each training, by the model's name in a family; of a single model, by the empty name."""
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The newest row of each."""
     _spinner: Spinner = field(default_factory=lambda: Spinner("dots", style="cyan"))
     _last_training_line: float = 0.0
+
+    @property
+    def running_trainings(self) -> list[str]:
+        """Names of those that have something to tell."""
+        return [name for name in self.training if self._line("train", name).state == "running"]
 
     def update(self) -> None:
         """Take in what happened since the last call."""
         for event in self.events.new_lines():
             self._take(event)
-        for row in self.training_log.new_lines() if self.training_log else ():
-            if {"step", "steps", "loss"} <= set(row):
-                self.training = row
-        if not self.console.is_terminal and self.training and self._line("train", "").state == "running":
+        for name, log in self.training_logs.items():
+            for row in log.new_lines():
+                if {"step", "steps", "loss"} <= set(row):
+                    self.training[name] = row
+        if not self.console.is_terminal and self.running_trainings:
             self._say_training()
 
     def end(self) -> None:
@@ -116,8 +123,7 @@ class Board:
             seconds = time.time() - line.started if line.state == "running" else line.seconds
             shown = "" if line.state in ("waiting", "skipped") else f"{seconds:.0f} s"
             table.add_row(mark, line.task, line.item, shown, Text(line.message if line.state == "failed" else line.note))
-        training = self.training and self._line("train", "").state == "running"
-        yield Group(table, *(self._bar() if training else ()))
+        yield Group(table, *map(self._bar, self.running_trainings))
 
     def _take(self, event: dict[str, Any]) -> None:
         line = self._line(event["task"], event.get("item", ""))
@@ -128,9 +134,8 @@ class Board:
         if before == "waiting":
             line.started = event["time"]
         line.seconds = event["time"] - line.started
-        if log := event.get("log"):
-            path = storage.local_path(log)
-            self.training_log = LineReader(path) if path else None
+        if (log := event.get("log")) and (path := storage.local_path(log)):
+            self.training_logs[line.item] = LineReader(path)
         if not self.console.is_terminal and line.state in ("done", "failed"):
             said = line.message if line.state == "failed" else line.note
             self._say(f"{line.state:7} {line.task} {line.item} ({line.seconds:.1f} s) {said}".strip())
@@ -142,23 +147,27 @@ class Board:
         self.lines.append(TaskLine(task, item))
         return self.lines[-1]
 
-    def _bar(self) -> Iterable[Any]:
+    def _bar(self, name: str) -> Table:
+        row = self.training[name]
         grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=self.training["steps"], completed=self.training["step"], width=40)
-        grid.add_row(Text("  "), bar, Text(self._training_words()))
-        yield grid
+        grid.add_row(
+            Text("  "), ProgressBar(total=row["steps"], completed=row["step"], width=40), Text(self._training_words(name))
+        )
+        return grid
 
     def _say_training(self) -> None:
         if time.time() - self._last_training_line > TRAINING_LINE_SECONDS:
             self._last_training_line = time.time()
-            self._say(f"        train {self._training_words()}")
+            for name in self.running_trainings:
+                self._say(f"        train {self._training_words(name)}")
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _training_words(self) -> str:
-        row = self.training
-        words = [f"step {row['step']}/{row['steps']}", f"loss {row['loss']:.3f}"]
+    def _training_words(self, name: str) -> str:
+        row = self.training[name]
+        words = [name] if name else []
+        words += [f"step {row['step']}/{row['steps']}", f"loss {row['loss']:.3f}"]
         if speed := row.get("samples_per_second"):
             words.append(f"{speed:.1f} samples/s")
         if (left := row.get("seconds_left")) is not None:
@@ -172,3 +181,11 @@ def expected_lines(datasets: Iterable[str], benchmarks: Iterable[str]) -> list[T
     lines += [TaskLine("unify", name) for name in datasets] + [TaskLine(task, "") for task in ("merge", "prepare", "train")]
     lines += [TaskLine("evaluate", name) for name in benchmarks]
     return lines + [TaskLine(task, "") for task in ("report", "register", "promote", "finish")]
+
+
+def family_lines(datasets: Iterable[str], members: Iterable[str]) -> list[TaskLine]:
+    """All tasks of a family's DAG in order, waiting."""
+    lines = [TaskLine("validate", ""), *(TaskLine("unify", name) for name in datasets), TaskLine("merge", "")]
+    of_member = ("member", "train", "evaluate", "report", "register", "promote")
+    lines += [TaskLine(task, name) for name in members for task in of_member]
+    return [*lines, TaskLine("compare", ""), TaskLine("finish", "")]

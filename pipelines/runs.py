@@ -2,16 +2,21 @@
 
 import json
 import secrets
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from model import storage
 from model.contracts.base import Contract
+from model.contracts.family import ComparedMember
 from model.errors import ConfigError, SphinxError
 
 RUN_FILE, LOG_FILE, EVENTS_FILE, REPORT_FILE = "run.json", "kfp.log", "events.jsonl", "report.html"
+OUTPUT_FILE = "executor_output.json"
+REPORTS_FOLDER = "reports"
+"""The members' own reports, beside the comparison of a family run."""
 
 
 class RunRecord(Contract):
@@ -36,6 +41,14 @@ class RunRecord(Contract):
     registered_name: str = ""
     version: str = ""
     model_uri: str = ""
+    members: tuple[ComparedMember, ...] = ()
+    """What a family run made; the fields above are of a run of one model."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Registered versions that it made."""
+        made = [(one.registered_name, one.version) for one in self.members] or [(self.registered_name, self.version)]
+        return [f"models:/{name}/{version}" for name, version in made if version]
 
 
 def new_run(workspace: Path, recipe: str, variant: str, arguments: dict[str, str | int]) -> RunRecord:
@@ -83,11 +96,25 @@ def find_run(workspace: Path, run_id: str = "") -> RunRecord:
 
 def task_outputs(run_folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and output parameters of every task that ended well, in the order in which they ended."""
-    paths = sorted(run_folder.glob("kfp/**/executor_output.json"), key=lambda path: path.stat().st_mtime_ns)
-    for path in paths:
-        yield path.parent.name, json.loads(path.read_text()).get("parameterValues", {})
+    for path in _task_folders(run_folder):
+        yield path.name, json.loads((path / OUTPUT_FILE).read_text()).get("parameterValues", {})
 
 
-def report_page(run_folder: Path) -> Path | None:
-    """The report as kfp.local left it."""
-    return next(iter(sorted(run_folder.glob("kfp/**/report/page"))), None)
+def keep_pages(run_folder: Path, members: Sequence[ComparedMember] = ()) -> None:
+    """Put the report where a person finds it; of a family run the comparison, with the members' reports in a folder beside it."""
+    names = {one.model_digest: one.name for one in members}
+    for folder in _task_folders(run_folder):
+        if not (page := folder / "page").is_file():
+            continue
+        target = run_folder / REPORT_FILE
+        if members and folder.name == "report":
+            decision = json.loads((folder / OUTPUT_FILE).read_text())["parameterValues"]["decision_json"]
+            target = run_folder / REPORTS_FOLDER / f"{names[json.loads(decision)['model_digest']]}.html"
+            target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(page, target)
+
+
+def _task_folders(run_folder: Path) -> list[Path]:
+    """Folders in which kfp.local left the outputs of the tasks that ended well, in the order in which they ended."""
+    paths = sorted(run_folder.glob(f"kfp/**/{OUTPUT_FILE}"), key=lambda path: path.stat().st_mtime_ns)
+    return [path.parent for path in paths]

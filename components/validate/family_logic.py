@@ -18,8 +18,8 @@ from model.train.config import TrainConfig
 from model.variants import variant_named
 from model.weights import read_base
 
-WHERE = "train_family"
-"""What the family's text is called in an error: the pipeline's parameter."""
+WHERE = "the family"
+"""What it is called in an error; the pipeline's parameter is train_family, the command line's option --family."""
 
 
 class Outputs(NamedTuple):
@@ -94,14 +94,26 @@ def _training(member: CheckedMember) -> tuple[str, str]:
     return TrainConfig.model_validate_json(member.train_config_json).digest, member.base_digest
 
 
+def check_member_training(name: str, member: Member, here: bool) -> TrainConfig:
+    """Resolve a member's training options and hold them against its processes and, where it is here, the machine.
+
+    Raises:
+        SphinxError: the first thing that is wrong, with the member's name.
+    """
+    try:
+        return check_training(member.variant, yaml.safe_dump(member.overrides), member.nodes, member.processes_per_node, here)
+    except SphinxError as error:
+        raise type(error)(f"{WHERE}, member {name}: {error}") from error
+
+
 def _check_member(name: str, member: Member, recipe: Recipe, store_uri: str, device: str, here: bool) -> CheckedMember:
     base_uri = member.base_uri or storage.join(store_uri, "bases", member.variant)
-    variant, ranks = variant_named(member.variant), (member.nodes, member.processes_per_node)
+    variant = variant_named(member.variant)
+    config = check_member_training(name, member, here)
     try:
-        config = check_training(member.variant, yaml.safe_dump(member.overrides), *ranks, here)
         base = read_base(base_uri)
         if (namespace := namespace_to_train_in()) is not None:
-            check_cluster(namespace, variant, config, *ranks, device)
+            check_cluster(namespace, variant, config, member.nodes, member.processes_per_node, device)
     except SphinxError as error:
         raise type(error)(f"{WHERE}, member {name}: {error}") from error
     return CheckedMember(

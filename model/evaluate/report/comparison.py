@@ -147,8 +147,9 @@ def verdict(members: Sequence[ComparedModel]) -> str:
         return f"{words} No other is within noise of it."
     words += f" Within noise of it: {', '.join(one.name for one in tied)}."
     cheapest = min(tied, key=lambda one: one.rank_hours)
+    work = "GPU-hours" if best.device == "gpu" else "process-hours"
     if 0 < cheapest.rank_hours < 0.8 * best.rank_hours:
-        words += f" {cheapest.name} took {numbers.short(cheapest.rank_hours / best.rank_hours)} times its training."
+        words += f" {cheapest.name} took {cheapest.rank_hours / best.rank_hours:.2g} times its {work}."
     return words
 
 
