@@ -48,20 +48,29 @@ def _absolute(uri: str) -> str:
     return uri if path is None else str(path.resolve())
 
 
-def local_family(text_or_file: str, processes: int) -> Family:
-    """A family for this machine: every member on one node, with so many processes unless it says otherwise.
+def family_given(text_or_file: str) -> Family:
+    """A family as the command line was given it.
 
     Args:
         text_or_file: YAML text, or the file that holds it.
 
     Raises:
-        ConfigError: it is no family, or a member asks for several machines.
+        ConfigError: it is no family.
         StorageError: the file cannot be read.
     """
     is_file = text_or_file.endswith((".yaml", ".yml")) and "\n" not in text_or_file
-    family = family_from_text(storage.read_text(text_or_file) if is_file else text_or_file)
+    return family_from_text(storage.read_text(text_or_file) if is_file else text_or_file)
+
+
+def local_family(text_or_file: str, processes: int) -> Family:
+    """A family for this machine: every member on one node, with so many processes unless it says otherwise.
+
+    Raises:
+        ConfigError: it is no family, or a member asks for several machines.
+        StorageError: the file cannot be read.
+    """
     members = {}
-    for name, member in family.members.items():
+    for name, member in family_given(text_or_file).members.items():
         if member.nodes > 1:
             raise ConfigError(f"the family, member {name}: {member.nodes} nodes are more than this machine; leave nodes out.")
         given = member.processes_per_node if "processes_per_node" in member.model_fields_set else processes

@@ -12,6 +12,7 @@ from pipelines.commands import (
     compile,
     demo,
     doctor,
+    family,
     logs,
     plan,
     pull,
@@ -54,7 +55,18 @@ app = typer.Typer(
     "[bold]sphinx-x run my-data.yaml --variant nano[/bold]  ·  "
     "[bold]sphinx-x chat models:/sphinx-x-nano@champion --image cat.jpg[/bold]",
 )
-for command in (demo.demo, run.run, validate.validate, plan.plan, runs.runs, report.report, pull.pull, chat.chat, reap.reap):
+for command in (
+    demo.demo,
+    run.run,
+    family.family,
+    validate.validate,
+    plan.plan,
+    runs.runs,
+    report.report,
+    pull.pull,
+    chat.chat,
+    reap.reap,
+):
     app.command()(command)
 app.command(name="compile")(compile.compile_pipelines)
 for command in (logs.logs, stop.stop, sync.sync, doctor.doctor):

@@ -1,4 +1,4 @@
-"""The part of `sphinx-x run` that hands a run to Kubeflow and, if asked to, follows it."""
+"""The part of `sphinx-x run` and `sphinx-x family` that hands a run to Kubeflow and, if asked to, follows it."""
 
 import os
 from typing import Any
@@ -6,14 +6,24 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from pipelines.cluster.submit import Address
+from pipelines.cluster.submit import PIPELINE, Address
 
 
-def run_on_cluster(address: Address, recipe: str, store: str, given: dict[str, Any], wait: bool, console: Console) -> None:
+def run_on_cluster(
+    address: Address,
+    recipe: str,
+    store: str,
+    given: dict[str, Any],
+    wait: bool,
+    console: Console,
+    what: str,
+    pipeline: str = PIPELINE,
+) -> None:
     """Submit, say where the run is seen; exit code 1 where a followed run fails.
 
     Args:
         given: Parameters by name; an empty one is the pipeline's default.
+        what: What is trained, for the run's name.
 
     Raises:
         SphinxError: the recipe, a parameter or Kubeflow is at fault.
@@ -24,8 +34,8 @@ def run_on_cluster(address: Address, recipe: str, store: str, given: dict[str, A
 
     kubeflow = address.open()
     uri, title = cluster_recipe(recipe, store or os.environ.get(STORE, ""))
-    run_id = submit(kubeflow, f"{title} {given['train_variant']}", {"data_recipe_uri": uri, **given})
-    console.print(f"[bold]{title}[/bold] as {given['train_variant']} is run {run_id}", highlight=False, soft_wrap=True)
+    run_id = submit(kubeflow, f"{title} {what}", {"data_recipe_uri": uri, **given}, pipeline)
+    console.print(f"[bold]{title}[/bold] as {what} is run {run_id}", highlight=False, soft_wrap=True)
     page = page_of(kubeflow.link(run_id), run_id, kubeflow.connection.namespace)
     console.print(f"  page    {page}", highlight=False, soft_wrap=True, markup=False)
     console.print(f"  logs    sphinx-x logs --cluster {run_id[:8]} -f", highlight=False)

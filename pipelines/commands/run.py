@@ -81,7 +81,7 @@ def run(
             "register_model_name": name,
             **overrides_of(parameters),
         }
-        run_on_cluster(Address(endpoint, namespace, ui), recipe, store, given, wait, Console())
+        run_on_cluster(Address(endpoint, namespace, ui), recipe, store, given, wait, Console(), what=variant)
         return
 
     from components.validate import logic

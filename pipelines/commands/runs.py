@@ -48,7 +48,7 @@ def runs(
     for record in records:
         minutes = ((record.ended or time.time()) - record.started) / 60
         scores = "\n".join(f"{name} {score:.1%}" for name, score in record.scores.items())
-        model = f"models:/{record.registered_name}/{record.version}" if record.version else ""
+        model = "\n".join(record.addresses)
         recipe = f"{record.recipe} ({record.variant})"
         table.add_row(record.id, recipe, record.state, f"{minutes:.1f}", escape(record.reason or scores), model)
     console.print(table)

@@ -95,3 +95,25 @@ def test_what_is_wrong_is_said_before_anything_is_made(tmp_path, monkeypatch, fa
     assert ended.exit_code == 2
     assert re.search(words, " ".join(ended.stderr.split()))
     assert not (tmp_path / ".sphinx-x/store").exists()
+
+
+def test_what_a_cluster_is_handed_are_parameters_of_the_compiled_pipeline(monkeypatch):
+    from pipelines.cluster.config import check_no_templates
+    from pipelines.cluster.sync import check_parameters
+    from pipelines.commands import cluster_run
+    from tests.pipelines.test_compile import PIPELINES
+
+    handed = {}
+    monkeypatch.setattr(
+        cluster_run,
+        "run_on_cluster",
+        lambda address, recipe, store, given, wait, console, what, pipeline: handed.update(given, what=what, pipeline=pipeline),
+    )
+    family = "{tiny: {}, calm: {variant: intern2, nodes: 2, overrides: {optimizer: {learning_rate: 1.0e-5}}}}"
+    ended = CliRunner().invoke(app, ["family", "s3://b/r.yaml", "--cluster", "--family", family, "--no-promote"])
+    assert ended.exit_code == 0, ended.output
+    assert (handed.pop("what"), handed.pop("pipeline")) == ("tiny, calm", "sphinx-x-family")
+    wanted = {"data_recipe_uri": "s3://b/r.yaml"} | {name: value for name, value in handed.items() if value}
+    check_parameters("the pipeline", PIPELINES["family"].parameters, wanted)
+    check_no_templates(wanted)
+    assert family_from_text(wanted["train_family"]) == family_from_text(family)
