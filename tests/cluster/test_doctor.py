@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,33 @@ def test_the_command_ends_with_one_where_something_is_missing(namespace, tmp_pat
     assert {one["what"] for one in told} >= {"Kubernetes", "rights", "store", "MLflow", "Kubeflow Pipelines"}
     ended = CliRunner().invoke(app, ["doctor", "--config", str(tmp_path / "sync.yaml")])
     assert "missing" in ended.output.splitlines()[-1]
+
+
+@pytest.fixture
+def gpu_node():
+    """A node of two small GPUs: an object that no machine stands behind, and that no pod may be put on."""
+    name = f"sphinx-x-test-{secrets.token_hex(3)}"
+    labels = {"nvidia.com/gpu.memory": "15360"}
+    taints = [{"key": "sphinx-x/test", "effect": "NoSchedule"}]
+    kubectl(
+        "create",
+        "-f",
+        "-",
+        stdin={"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}},
+    )
+    status = {"status": {"capacity": {"nvidia.com/gpu": "2"}, "allocatable": {"nvidia.com/gpu": "2"}}}
+    kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    yield name
+    kubectl("delete", "node", name)
+
+
+def test_gpus_are_held_against_what_the_installed_sizes_need(namespace, gpu_node):
+    for variant in ("nano", "tiny", "moe"):
+        apply(namespace, train_runtime(variant, TRAIN_IMAGE))
+    patient = Patient.of(deployment(namespace=namespace), "", "", False)
+    told = [one for one in examine(patient) if one.what == "GPUs"]
+    assert told[0].verdict == "ok"
+    assert "2 on 1 nodes, 2 each on 1 of 16 GB" in told[0].says
+    assert [one.verdict for one in told[1:]] == ["advice", "advice"]
+    assert told[1].says.startswith("tiny needs about")
+    assert told[2].says.startswith("moe ")

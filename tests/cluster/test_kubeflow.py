@@ -1,7 +1,7 @@
 """Against a real Kubeflow Pipelines, where KFP_ENDPOINT names one: versions, runs, stopping, schedules, the commands.
 
-Kubeflow's backend is in no package registry; infra/devcluster/README.md says how the tests are run against one of your own. The
-namespace of its pipelines is KFP_NAMESPACE (kubeflow), and its pods must have the ops image.
+Kubeflow's backend is in no package registry, so the development cluster has none. The namespace of its pipelines is KFP_NAMESPACE
+(kubeflow), and its nodes must have the ops image.
 """
 
 import os
@@ -147,6 +147,11 @@ def test_a_failed_run_gives_its_sentence_in_the_logs(kubeflow, small):
     said = command("logs", "--cluster", run_id[:12])
     assert said.splitlines() == ["second 0 of 1", "the picture has no pixels; give another one."]
     assert "speak failed" in command("runs", "--cluster", "--limit", "1")
+    kubeflow.retry(run_id)
+    again = wait_for(
+        lambda: len((found := kubeflow.run(run_id)).state_history) > 3 and found.state in ENDED, RUN_SECONDS, "retry"
+    )
+    assert again
 
 
 def test_stopping_a_run_and_following_its_log_meanwhile(kubeflow, small):
