@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.conftest import S3
 from tests.cluster.launcher import SERVICE_ACCOUNT, Launcher, Ran
-from tests.cluster.support import TRAIN_IMAGE, apply, get
+from tests.cluster.support import TRAIN_IMAGE, apply, kubectl
 from tests.cluster.train_runtime import train_runtime
 from tests.support.small_world import OVERRIDES, write_world
 
@@ -189,13 +189,14 @@ def test_prepare_trains_a_new_name_from_the_given_base(prepared, checked):
     assert prepared.parameters["base_uri"] == checked.parameters["base_uri"]
 
 
-def test_train_ran_on_two_nodes_and_left_no_trainjob_running(trained, namespace, launcher):
+def test_train_ran_on_two_nodes_and_left_no_trainjob_running(trained, namespace):
     manifest = json.loads(trained.artifacts["model"].content)
     assert manifest["digest"] == trained.parameters["model_digest"]
     assert manifest["steps"] >= 2
     assert trained.artifacts["metrics"].metadata["steps"] == manifest["steps"]
     assert "2 x 1 processes on cpu" in trained.logs
-    jobs = (get(namespace, "trainjobs", "") or {}).get("items", [])
+    jobs = json.loads(kubectl("-n", namespace, "get", "trainjobs", "-o", "json"))["items"]
+    assert len(jobs) == 1
     assert all(one["status"]["conditions"][-1]["type"] == "Complete" for one in jobs)
 
 
