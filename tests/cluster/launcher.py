@@ -17,7 +17,7 @@ from components import images
 from tests.cluster.conftest import S3
 from tests.cluster.support import OPS_IMAGE, TRAIN_IMAGE, pod, run_pod
 
-COMPILED = Path(__file__).parents[2] / "pipelines/compiled/sphinx-x-train.yaml"
+COMPILED = Path(__file__).parents[2] / "pipelines/compiled"
 IMAGES = {images.OPS: OPS_IMAGE, images.TRAIN: TRAIN_IMAGE}
 OUTPUT_FILE = "/tmp/kfp_outputs/output_metadata.json"
 SERVICE_ACCOUNT = "pipeline-runner"
@@ -79,14 +79,15 @@ class Launcher:
 
     Args:
         run_id: What `dsl.PIPELINE_JOB_ID_PLACEHOLDER` stands for.
+        pipeline: Name of the compiled pipeline.
     """
 
-    def __init__(self, namespace: str, s3: S3, run_id: str) -> None:
-        self.namespace, self.s3, self.run_id = namespace, s3, run_id
+    def __init__(self, namespace: str, s3: S3, run_id: str, pipeline: str = "sphinx-x-train") -> None:
+        self.namespace, self.s3, self.run_id, self.pipeline = namespace, s3, run_id, pipeline
 
     @cached_property
     def _documents(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        specification, platform = yaml.safe_load_all(COMPILED.read_text(encoding="utf-8"))
+        specification, platform = yaml.safe_load_all((COMPILED / f"{self.pipeline}.yaml").read_text(encoding="utf-8"))
         return specification, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def run(
