@@ -3,6 +3,7 @@
 Kubernetes spreads the reason over many objects, most of which are gone a moment later; the launcher collects them as it sees them.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,7 +167,7 @@ def why_waiting(pods: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
             waiting = container.get("state", {}).get("waiting", {})
             reason, message = waiting.get("reason", ""), " ".join(waiting.get("message", "").split())
             if reason in _IMAGE:
-                return Waiting(f"the image {container.get('image')} cannot be pulled ({reason}: {message})", is_hopeless=True)
+                return Waiting(f"the image {container.get('image')} cannot be pulled{_pull_text(message)}", is_hopeless=True)
             if reason in _CONFIG:
                 return Waiting(f"the container cannot be made ({message or reason})", is_hopeless=True)
         for condition in status.get("conditions", []):
@@ -177,8 +178,15 @@ def why_waiting(pods: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]
 
 def _scheduler_text(condition: dict[str, Any]) -> str:
     message = " ".join(condition.get("message", "").split())
-    # The scheduler adds what preemption would bring, in as many words again.
-    return message.split(" preemption:")[0].rstrip(". ") or condition.get("reason", "not scheduled")
+    # The scheduler adds what preemption and resource claims would bring, in as many words again.
+    return re.split(r"\.? (?:preemption:|no new claims)", message)[0].rstrip(".,; ") or condition.get("reason", "not scheduled")
+
+
+def _pull_text(message: str) -> str:
+    """The cause of a failed pull, the same for the failure and for the waiting after it."""
+    _, _, cause = message.rpartition("ErrImagePull: ")
+    steps = [step for step in (cause or message).split(": ") if not step.startswith("Back-off")]
+    return f" ({': '.join(steps[-2:])})" if steps else ""
 
 
 def _event_reason(events: Sequence[dict[str, Any]]) -> Waiting | None:

@@ -73,7 +73,7 @@ def run_ranks(
     """
     notes = scratch / "notes"
     notes.mkdir()
-    launcher = [sys.executable, "-m", "torch.distributed.run", *launcher_arguments]
+    launcher = [sys.executable, "-m", "components.train.elastic", *launcher_arguments]
     # A rank that still writes the last checkpoint of a stopped run is given a minute after the others have left.
     environment = {"PET_SHUTDOWN_TIMEOUT": "60", **environment, NOTES_VARIABLE: str(notes)}
     child = start_child([*launcher, "-m", "components.train.worker", *arguments], env=environment)

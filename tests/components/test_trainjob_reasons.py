@@ -118,15 +118,43 @@ def event(reason: str, message: str, kind: str = "Warning", at: str = "1") -> di
 
 UNSCHEDULABLE = {
     "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims.",
+    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. no new claims to deallocate, preemption: 0/3 nodes are available.",
 }  # fmt: skip
 
 WAITS = [
     ([pod(conditions=(UNSCHEDULABLE,))], [], Waiting("0/3 nodes are available: 3 Insufficient nvidia.com/gpu")),
     (
-        [pod(container={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}})],
+        [pod(container={"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}})],
         [],
-        Waiting("the image registry/train@sha256:1 cannot be pulled (ImagePullBackOff: Back-off)", True),
+        Waiting("the image registry/train@sha256:1 cannot be pulled", True),
+    ),
+    (
+        [
+            pod(
+                container={
+                    "waiting": {
+                        "reason": "ErrImagePull",
+                        "message": "failed to pull: failed to resolve reference: registry/train: not found",
+                    }
+                }
+            )
+        ],
+        [],
+        Waiting("the image registry/train@sha256:1 cannot be pulled (registry/train: not found)", True),
+    ),
+    (
+        [
+            pod(
+                container={
+                    "waiting": {
+                        "reason": "ImagePullBackOff",
+                        "message": "Back-off pulling image: ErrImagePull: x: registry/train: not found",
+                    }
+                }
+            )
+        ],
+        [],
+        Waiting("the image registry/train@sha256:1 cannot be pulled (registry/train: not found)", True),
     ),
     (
         [pod(container={"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "sphinx-x-s3" not found'}})],
