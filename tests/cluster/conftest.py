@@ -19,7 +19,9 @@ from tests.cluster import support
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a cluster every test that is marked as needing one is skipped, for one and the same reason."""
     reason = support.why_no_cluster()
-    for item in items if reason else []:
+    if reason is None:
+        return
+    for item in items:
         if Path(__file__).parent in item.path.parents and item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.skip(reason=reason))
 
