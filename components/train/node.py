@@ -38,9 +38,9 @@ from model.train.spec import TrainSpec, run_uri
 TERMINATION_LOG = Path("/dev/termination-log")
 """What is written here becomes the container's termination message."""
 ERRORS_FOLDER = "errors"
-QUIET_SECONDS = 15.0
+QUIET_SECONDS = 90.0
 """How long a node that only lost its peers waits before it ends: the one that failed by itself must be seen first, since Kubernetes
-judges the whole job by it."""
+judges the whole job by it, and that one may spend a minute on its last word to MLflow. Its end then ends this one."""
 _OOM_COUNTS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 
 
