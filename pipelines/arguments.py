@@ -24,6 +24,8 @@ def local_arguments(
     model_name: str = "",
     when_unchanged: str = "train",
     start_from: str = "base",
+    nodes: int = 1,
+    device: str = "",
 ) -> dict[str, str | int]:
     """Every parameter by name; local places are absolute, since tasks have working directories of their own."""
     return {
@@ -33,9 +35,9 @@ def local_arguments(
         "train_variant": variant,
         "data_when_unchanged": when_unchanged,
         "train_start_from": start_from,
-        "train_device": _device(),
+        "train_device": device or _device(),
         "train_overrides": yaml.safe_dump(overrides) if overrides else "",
-        "train_num_nodes": 1,
+        "train_num_nodes": nodes,
         "train_processes_per_node": processes,
         "eval_mode": mode,
         "register_promote": "when_better" if promote else "never",

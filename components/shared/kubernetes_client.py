@@ -69,6 +69,11 @@ def namespace_to_train_in() -> str | None:
     return None if runs_here() else mounted_namespace()
 
 
+def trains_here() -> bool:
+    """Whether training will run on this very machine, whose memory then bounds it."""
+    return runs_here() and namespace_to_train_in() is None
+
+
 class Kubernetes:
     """A client of one API server; safe to use from several threads.
 

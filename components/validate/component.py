@@ -50,7 +50,8 @@ def validate(
         model_name: Name in the registry; empty for the recipe's.
         summary: What the run will do, for people.
     """
-    from components.shared.task import running, runs_here
+    from components.shared.kubernetes_client import trains_here
+    from components.shared.task import running
 
     with running("validate"):
         from components.validate import logic
@@ -66,7 +67,7 @@ def validate(
             device,
             mode,
             model_name,
-            runs_here(),
+            trains_here(),
         )
         with open(summary.path, "w") as file:
             file.write(checked.summary)

@@ -35,12 +35,13 @@ def validate_family(
         mode: Scorers, official or sphinx.
         summary: What the run will do, for people.
     """
-    from components.shared.task import running, runs_here
+    from components.shared.kubernetes_client import trains_here
+    from components.shared.task import running
 
     with running("validate"):
         from components.validate import family_logic
 
-        checked = family_logic.check(recipe_uri, store_uri, family, device, mode, runs_here())
+        checked = family_logic.check(recipe_uri, store_uri, family, device, mode, trains_here())
         with open(summary.path, "w") as file:
             file.write(checked.summary)
         return checked.outputs

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from components.shared import platform
 from pipelines.commands.cluster_options import PANEL, Endpoint, Namespace, OnCluster, UiUrl
 from pipelines.commands.options import (
     DEFAULT_WORKSPACE,
@@ -27,6 +28,12 @@ def run(
     mode: Mode = "official",
     promote: Annotated[bool, typer.Option(help="Make the model champion if it passes the recipe's gate.")] = True,
     name: ModelName = "",
+    go_on: Annotated[
+        bool, typer.Option("--from-champion", help="Go on from the registered champion instead of the base.")
+    ] = False,
+    unless_unchanged: Annotated[
+        bool, typer.Option("--unless-unchanged", help="End early if the newest version was trained on this very corpus.")
+    ] = False,
     store: Annotated[
         str, typer.Option("--store", help="Store of all data, a folder or s3:// URI; else in the workspace.")
     ] = "",
@@ -35,6 +42,16 @@ def run(
     endpoint: Endpoint = "",
     namespace: Namespace = "",
     ui: UiUrl = "",
+    train_in: Annotated[
+        str,
+        typer.Option(
+            "--train-in",
+            metavar="NAMESPACE",
+            envvar=platform.TRAIN_NAMESPACE,
+            help="Instead of --cluster: only train there, as a TrainJob, and run all else here; needs an s3:// store.",
+            rich_help_panel=PANEL,
+        ),
+    ] = "",
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines that train.", rich_help_panel=PANEL)] = 1,
     gpus_per_node: Annotated[
         int | None, typer.Option("--gpus-per-node", min=1, help="Processes, each with a GPU, on each.", rich_help_panel=PANEL)
@@ -79,12 +96,17 @@ def run(
             "eval_mode": mode,
             "register_promote": "when_better" if promote else "never",
             "register_model_name": name,
+            "data_when_unchanged": "stop" if unless_unchanged else "train",
+            "train_start_from": "champion" if go_on else "base",
             **overrides_of(parameters),
         }
         run_on_cluster(Address(endpoint, namespace, ui), recipe, store, given, wait, Console(), what=variant)
         return
 
+    import os
+
     from components.validate import logic
+    from model.errors import ConfigError
     from pipelines import outcome
     from pipelines.arguments import local_arguments
     from pipelines.commands.options import overrides_of
@@ -94,11 +116,21 @@ def run(
     console = Console()
     overrides = overrides_of(settings)
     place = store or store_of(workspace)
+    if train_in:
+        if not place.startswith("s3://"):
+            raise ConfigError(f"training in {train_in} needs a store that its nodes reach; give --store s3://bucket/path.")
+        os.environ[platform.TRAIN_NAMESPACE] = train_in
+    elif nodes > 1:
+        raise ConfigError(f"{nodes} nodes are more than this machine; add --cluster, or --train-in NAMESPACE.")
     use_mlflow_of(workspace)
+    processes = gpus_per_node or processes
     # The DAG's first task checks all of this, too; here it fails before nano's base is made.
     found = logic.check_recipe(recipe, mode, name)
-    logic.check_training(variant, yaml.safe_dump(overrides), 1, processes, here=True)
+    logic.check_training(variant, yaml.safe_dump(overrides), nodes, processes, here=not train_in)
     logic.check_places(place)
     base_uri = base_for(variant, base, place, console)
-    arguments = local_arguments(recipe, place, base_uri, variant, overrides, processes, mode, promote, name)
+    arguments = local_arguments(
+        recipe, place, base_uri, variant, overrides, processes, mode, promote, name,
+        when_unchanged="stop" if unless_unchanged else "train", start_from="champion" if go_on else "base", nodes=nodes, device=device,
+    )  # fmt: skip
     outcome.show(run_pipeline(workspace, found, arguments, console), workspace, console)
