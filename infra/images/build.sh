@@ -47,15 +47,18 @@ flock 9
 epoch=${SOURCE_DATE_EPOCH:-315532800}
 options=() certificates=()
 case $engine in
-  docker) run=(docker); options=(buildx build --load --build-arg "SOURCE_DATE_EPOCH=$epoch") ;;
+  docker) run=(docker); options=(build --network host --build-arg "SOURCE_DATE_EPOCH=$epoch") ;;
   podman) run=(podman); options=(build --layers --format oci --timestamp "$epoch") ;;
   buildah)
     run=(buildah --root "$cache/images/storage" --runroot "$cache/images/run" --storage-driver overlay)
     options=(build --layers --format oci --timestamp "$epoch" --isolation chroot)
     options+=(-v /etc/resolv.conf:/etc/resolv.conf:ro) # a chroot lacks the host's
-    certificates=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
     ;;
 esac
+# Behind a proxy with a certificate of its own, this machine knows it and the base does not. Docker: put it into a base of yours.
+if [ $engine != docker ] && [ -e /etc/ssl/certs/ca-certificates.crt ]; then
+  certificates=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
+fi
 if [ $engine != docker ] && [ -d "${UV_CACHE_DIR:-$HOME/.cache/uv}" ]; then # wheels that this machine already has
   options+=(-v "${UV_CACHE_DIR:-$HOME/.cache/uv}:/host-uv-cache" --build-arg UV_CACHE_DIR=/host-uv-cache)
 fi
@@ -110,7 +113,7 @@ export_to_layout() {
   local image=$1 ref=$2
   case $engine in
     buildah) "${run[@]}" push -q --disable-compression "$image" "oci:$out:$ref" ;;
-    podman) podman push -q --format oci --compression-format gzip --compression-level 1 "$image" "oci:$out:$ref" ;;
+    podman) podman push -q "$image" "oci:$out:$ref" ;;
     docker) docker save "$image" | python3 "$here/import.py" --from-docker "$out" "$ref" ;;
   esac
 }
@@ -143,7 +146,7 @@ build_image() {
 # Where the packages have changed, much may be built anew. The old layers stay as long as there is room: with them goes the cache.
 make_room() {
   local name=$1 image=$2 needed_gb=8
-  [ "$name" != train ] || needed_gb=25
+  [ "$name" != train ] || needed_gb=20
   [ $engine != buildah ] || "${run[@]}" rm -a >/dev/null # of builds that were interrupted
   if [ "$(free_gb)" -lt $needed_gb ] && [ $engine = buildah ]; then
     "${run[@]}" rmi -f "$image" >/dev/null 2>&1 || true

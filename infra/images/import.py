@@ -3,6 +3,7 @@
 
 import.py LAYOUT IMAGE [CTR ...]     import under that name; CTR is the command to speak with containerd (default: ctr -n k8s.io)
 import.py --share STORE LAYOUT IMAGE [CTR ...]   the same; then layout and containerd, whose root is STORE, hold each blob once
+docker save IMAGE | import.py --from-docker LAYOUT IMAGE   put an image of Docker into the layout
 import.py --tidy LAYOUT IMAGE        after a push into the layout: store layers as they are, remove what is unused, print sizes
 
 A change of our code is one layer of about a megabyte: it reaches a cluster in a second or two, however large the image is.
@@ -81,6 +82,36 @@ class Layout:
         digest = f"sha256:{said.hexdigest()}"
         path.rename(self.blob(digest))
         return digest, size
+
+    def take_docker_archive(self, image: str, source: IO[bytes]) -> None:
+        """Add an image as `docker save` writes it (any version: by content, not by the names inside)."""
+        (self.folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        stored: dict[str, tuple[str, int]] = {}
+        with tarfile.open(fileobj=source, mode="r|") as archive:
+            for member in archive:
+                if member.isfile() and (content := archive.extractfile(member)) is not None:
+                    stored[member.name] = self._store(content)
+        (listed,) = json.loads(self.blob(stored["manifest.json"][0]).read_text())
+
+        def described(name: str, kind: str) -> dict:
+            digest, size = stored[name]
+            with self.blob(digest).open("rb") as file:
+                packed = "+gzip" if kind.endswith(".tar") and file.read(2) == b"\x1f\x8b" else ""
+            return {"mediaType": f"application/vnd.oci.image.{kind}{packed}", "digest": digest, "size": size}
+
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": described(listed["Config"], "config.v1+json"),
+            "layers": [described(name, "layer.v1.tar") for name in listed["Layers"]],
+        }
+        digest, size = self._store(BytesIO(json.dumps(manifest).encode()))
+        named = {"mediaType": manifest["mediaType"], "digest": digest, "size": size, "annotations": {REF_NAME: image}}
+        index_file = self.folder / "index.json"
+        others = json.loads(index_file.read_text())["manifests"] if index_file.exists() else []
+        kept = [one for one in others if one.get("annotations", {}).get(REF_NAME) != image]
+        index_file.write_text(json.dumps({"schemaVersion": 2, "manifests": [*kept, named]}))
+        (self.folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
     def remove_unused(self) -> None:
         """Blobs of images that were replaced."""
@@ -168,6 +199,8 @@ def main() -> None:
         layout.unpack(arguments[2])
         layout.remove_unused()
         print("\n".join(sizes(layout, arguments[2])))
+    elif arguments[:1] == ["--from-docker"] and len(arguments) == 3:
+        Layout(Path(arguments[1])).take_docker_archive(arguments[2], sys.stdin.buffer)
     elif arguments[:1] == ["--share"] and len(arguments) >= 4:
         layout = Layout(Path(arguments[2]))
         bring(layout, arguments[3], arguments[4:] or DEFAULT_CTR)

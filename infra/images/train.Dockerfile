@@ -49,10 +49,11 @@ COPY --from=lock /build/packages.txt /build/kfp.txt /usr/share/sphinx-x/
 RUN --mount=type=bind,from=lock,source=/opt/uv,target=/opt/uv --mount=type=cache,target=/root/.cache/uv \
     cd /usr/share/sphinx-x && $INSTALL -r packages.txt -r kfp.txt
 # The one kernel that DeepSpeed needs on a CPU (gloo's all-reduce by shared memory) is compiled here: at run time it would take a
-# minute on each node and write into the image. A GPU needs none: the optimizer is torch's own.
+# minute on each node and write into the image. A GPU needs none: the optimizer is torch's own. Without debug information, which
+# would hold the name of a temporary folder, the kernel is the same at each build.
 COPY --from=lock /build/deepspeed.txt /usr/share/sphinx-x/
 RUN --mount=type=bind,from=lock,source=/opt/uv,target=/opt/uv \
-    PATH=/opt/venv/bin:$PATH DS_ACCELERATOR=cpu DS_BUILD_OPS=0 DS_BUILD_SHM_COMM=1 \
+    PATH=/opt/venv/bin:$PATH CFLAGS=-g0 DS_ACCELERATOR=cpu DS_BUILD_OPS=0 DS_BUILD_SHM_COMM=1 \
     $INSTALL --no-cache --no-build-isolation -r /usr/share/sphinx-x/deepspeed.txt \
  && DS_ACCELERATOR=cpu /opt/venv/bin/python -c 'import deepspeed.ops.comm.deepspeed_shm_comm_op'
 ENV PATH=/app/bin:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

@@ -173,6 +173,31 @@ def test_only_what_is_missing_travels(importer, layout):
     assert index["manifests"][0]["annotations"][importer.CONTAINERD_NAME] == "localhost/x:dev"
 
 
+def test_an_image_of_docker_is_taken_by_its_content(importer, layout):
+    import gzip
+
+    archive = io.BytesIO()
+    config = json.dumps(
+        {"history": [{"created_by": "FROM"}, {"created_by": "ENV", "empty_layer": True}, {"created_by": "COPY"}]}
+    )
+    listed = [{"Config": "c.json", "RepoTags": ["localhost/x:dev"], "Layers": ["1/layer.tar", "2/layer.tar"]}]
+    files = {"c.json": config.encode(), "1/layer.tar": b"base", "2/layer.tar": gzip.compress(b"code", mtime=0),
+             "manifest.json": json.dumps(listed).encode()}  # fmt: skip
+    with tarfile.open(fileobj=archive, mode="w") as opened:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            opened.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    layout.take_docker_archive("localhost/x:dev", archive)
+    layout.unpack("localhost/x:dev")
+    layout.remove_unused()
+    _, described, *layers = layout.parts("localhost/x:dev")
+    assert described["mediaType"] == "application/vnd.oci.image.config.v1+json"
+    assert [layout.blob(layer["digest"]).read_bytes() for layer in layers] == [b"base", b"code"]
+    assert [line.split()[-1] for line in importer.sizes(layout, "localhost/x:dev")] == ["FROM", "COPY", "all"]
+
+
 def test_an_image_that_was_not_built_is_named_with_the_remedy(importer, layout):
     with pytest.raises(SystemExit, match=r"holds no image localhost/y:dev; build it with infra/images/build\.sh"):
         layout.manifest("localhost/y:dev")
