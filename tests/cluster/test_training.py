@@ -19,14 +19,15 @@ from model import storage
 from model.train.config import TrainConfig
 from model.train.spec import LOG_FILE, TrainSpec, run_uri
 from model.weights import read_base
+from tests.cluster.source import with_source
 from tests.cluster.support import OPS_IMAGE, TRAIN_IMAGE, apply, end_of_pod, get, kubectl, pod, wait_for
 from tests.cluster.train_runtime import train_runtime
 from tests.support import tiny
 from tests.support.corpora import make_corpus
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
-TRAIN_SECONDS = 600
+TRAIN_SECONDS = 1200
 """Two nodes import torch and DeepSpeed on a busy machine, then train some dozen steps."""
 
 TASK = """
@@ -45,7 +46,9 @@ def spec(namespace, s3, settings, tmp_path_factory) -> Iterator[TrainSpec]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.environment.items():
             patch.setenv(name, value)
-        apply(namespace, train_runtime("nano", TRAIN_IMAGE, grace_seconds=60, envFrom=s3.env_from))
+        runtime = train_runtime("nano", TRAIN_IMAGE, grace_seconds=60, envFrom=s3.env_from)
+        with_source(namespace, runtime["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"])
+        apply(namespace, runtime)
         corpus = make_corpus(folder, s3.uri("store"))
         tiny.make_base(folder / "base")
         storage.upload_tree(folder / "base", s3.uri("base"))
@@ -226,6 +229,7 @@ def test_a_launchers_pod_that_is_taken_away_leaves_its_trainjob_to_the_next(name
             {"configMapRef": {"name": "sphinx-x-settings"}},
             {"secretRef": {"name": "sphinx-x-s3"}},
         ]
+        with_source(namespace, made["spec"])
         made["spec"] |= {"serviceAccountName": "launcher", "automountServiceAccountToken": True}
         owner = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "launcher", "uid": uid, "controller": True}
         made["metadata"]["ownerReferences"] = [owner]
