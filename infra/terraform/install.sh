@@ -92,7 +92,7 @@ chart kubeflow-trainer kubeflow-system oci://ghcr.io/kubeflow/charts/kubeflow-tr
 
 if $with_dcgm; then
   chart dcgm-exporter dcgm-exporter dcgm-exporter \
-    --repo https://nvidia.github.io/dcgm-exporter/helm-charts --version "$DCGM_EXPORTER" \
+    --repo https://nvidia.github.io/dcgm-exporter/helm-charts --version "$DCGM_EXPORTER" --set serviceMonitor.honorLabels=true \
     --set-json 'tolerations=[{"key":"nvidia.com/gpu","operator":"Exists","effect":"NoSchedule"}]' \
     --set-json 'nodeSelector={"nvidia.com/gpu.present":"true"}'
 fi
