@@ -3,47 +3,18 @@
 The tests of this file are steps of one release's life and run in their order.
 """
 
-import json
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from components.shared import platform
 from model.variants import VARIANTS
+from tests.cluster.release import READY_SECONDS, RELEASE, everything_in, helm
 from tests.cluster.support import OPS_IMAGE, get, kubectl, pod, run_pod, wait_for
-from tests.helm.rendering import CHART, EVERYTHING, helm_binary, merged
+from tests.helm.rendering import CHART, EVERYTHING, merged
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
-
-READY_SECONDS = 420
-"""For the small MLflow on a busy machine: two starts of Python with all of MLflow, one after the other."""
-RELEASE = "sphinx-x"
-WEBHOOK_TRIES = 4
-
-
-def helm(*arguments: str, values: dict[str, Any] | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run helm; its output is the message of a failure. On a busy machine Trainer's webhook may be away for a moment: again, then."""
-    with tempfile.TemporaryDirectory() as folder:
-        given = []
-        if values is not None:
-            file = Path(folder, "values.yaml")
-            file.write_text(yaml.safe_dump(values))
-            given = ["--values", str(file)]
-        for _ in range(WEBHOOK_TRIES):
-            done = subprocess.run(
-                [helm_binary(), *arguments, *given], capture_output=True, text=True, timeout=READY_SECONDS + 60
-            )
-            if "failed calling webhook" not in done.stderr:
-                break
-            time.sleep(20)
-    assert done.returncode == 0 or not check, f"helm {' '.join(arguments)}: {done.stderr}\n{done.stdout}"
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +51,6 @@ def release(namespace: str, before: set[str], values: dict[str, Any]) -> Iterato
         yield namespace
     finally:
         helm("uninstall", RELEASE, *place, "--ignore-not-found", "--wait")
-
-
-def everything_in(namespace: str) -> set[str]:
-    """Kind and name of all objects, and of those of the whole cluster that name the namespace; events and leases come by themselves."""
-    kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
-    lasting = [kind for kind in kinds if not kind.startswith(("events", "podmetrics", "endpointslices"))]
-    found = kubectl("-n", namespace, "get", ",".join(lasting), "-o", "name", "--ignore-not-found").split()
-    roles = kubectl("get", "clusterrole,clusterrolebinding,persistentvolume", "-o", "json")
-    mine = [item for item in json.loads(roles)["items"] if namespace in json.dumps(item)]
-    return {*found, *(f"{item['kind']}/{item['metadata']['name']}" for item in mine)}
 
 
 def trainjob(name: str, command: list[str], **metadata: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ find(objects, "Role", "sphinx-x-reaper")["rules"]
 """
 
 import copy
+import functools
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -69,11 +70,18 @@ KINDS = (
 )
 
 
-def helm_binary() -> str:
-    """Path of helm; skips the test where it is not built."""
-    asked = subprocess.run([ROOT / "infra/helm/build.sh", "--path"], capture_output=True, text=True)
+@functools.cache
+def helm_binary(build: bool = False) -> str:
+    """Path of helm; skips the test where it is not built.
+
+    Args:
+        build: Build it first (some minutes, once), which needs Go.
+    """
+    asked = subprocess.run([ROOT / "infra/helm/build.sh", *(() if build else ("--path",))], capture_output=True, text=True)
     if asked.returncode:
-        pytest.skip("helm is not built: run infra/helm/build.sh once (needs Go), or make chart")
+        pytest.skip(
+            asked.stderr.strip() if build else "helm is not built: run infra/helm/build.sh once (needs Go), or make chart"
+        )
     return asked.stdout.strip()
 
 

@@ -16,6 +16,13 @@ metadata:
     helm.sh/hook-output-log-policy: hook-failed
 spec:
   backoffLimit: {{ .backoffLimit }}
+  podFailurePolicy:
+    rules:
+      # The program has said in a sentence what is wrong: another try would say it again.
+      - action: FailJob
+        onExitCodes: {containerName: sync, operator: In, values: [2]}
+      - action: Ignore
+        onPodConditions: [{type: DisruptionTarget}]
   activeDeadlineSeconds: {{ .seconds }}
   ttlSecondsAfterFinished: 3600
   template:
