@@ -7,7 +7,7 @@ from typing import Literal
 from model.contracts.evaluation import Result
 from model.evaluate.report import numbers
 from model.evaluate.report.benchmarks import difference
-from model.evaluate.report.comparison import ComparedModel, comparable, marker, mean_gap, member_columns, named
+from model.evaluate.report.comparison import ComparedModel, comparable, key, marker, mean_gap, member_columns
 from model.evaluate.report.figures import score_axis
 from model.evaluate.report.markup import Child, Column, Markup, join, section, table, tag
 from model.evaluate.report.page import mean_score
@@ -59,7 +59,7 @@ def scores_section(members: Sequence[ComparedModel]) -> Markup:
         "scores",
         "Scores",
         # A narrow window hides the heads of the columns, which are the plot's key.
-        tag("ul", [tag("li", named(place, one.name)) for place, one in enumerate(members)], class_="legend members narrow"),
+        tag("ul", [tag("li", key(place), one.name) for place, one in enumerate(members)], class_="legend members narrow"),
         table(
             "Scores by benchmark, in per cent, with 95 % confidence intervals over the questions.",
             columns,
