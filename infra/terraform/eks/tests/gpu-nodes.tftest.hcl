@@ -8,6 +8,7 @@ variables {
   name  = "sphinx-x-test"
   zones = ["us-east-1a", "us-east-1b"]
   gpu_nodes = {
+    plain    = { instance_type = "g5.xlarge" }
     small    = { instance_type = "g5.xlarge", capacity = "spot" }
     large    = { instance_type = "p5.48xlarge", capacity = "on-demand", zone = "us-east-1b", efa = true, max = 8 }
     reserved = { instance_type = "p5.48xlarge", capacity = "reservation", reservation_id = "cr-0123456789abcdef0", zone = "us-east-1a", efa = true, placement_group = "made-with-the-reservation", max = 4 }
@@ -67,11 +68,11 @@ run "capacity" {
   command = apply
 
   assert {
-    condition     = { for name, group in aws_eks_node_group.gpu : name => group.capacity_type } == { small = "SPOT", large = "ON_DEMAND", reserved = "ON_DEMAND", block = "CAPACITY_BLOCK" }
+    condition     = { for name, group in aws_eks_node_group.gpu : name => group.capacity_type } == { plain = "ON_DEMAND", small = "SPOT", large = "ON_DEMAND", reserved = "ON_DEMAND", block = "CAPACITY_BLOCK" }
     error_message = "Each group has the capacity that was asked for."
   }
   assert {
-    condition     = { for name, template in aws_launch_template.gpu : name => [for one in template.capacity_reservation_specification : one.capacity_reservation_target[0].capacity_reservation_id] } == { small = [], large = [], reserved = ["cr-0123456789abcdef0"], block = ["cr-0fedcba9876543210"] }
+    condition     = { for name, template in aws_launch_template.gpu : name => [for one in template.capacity_reservation_specification : one.capacity_reservation_target[0].capacity_reservation_id] } == { plain = [], small = [], large = [], reserved = ["cr-0123456789abcdef0"], block = ["cr-0fedcba9876543210"] }
     error_message = "Reserved capacity is used by the group that names it."
   }
   assert {
@@ -88,7 +89,7 @@ run "efa_and_placement" {
     error_message = "A placement group is made for on-demand nodes with EFA alone."
   }
   assert {
-    condition     = { for name, template in aws_launch_template.gpu : name => [for one in template.placement : one.group_name] } == { small = [], large = ["sphinx-x-test-large"], reserved = ["made-with-the-reservation"], block = [] }
+    condition     = { for name, template in aws_launch_template.gpu : name => [for one in template.placement : one.group_name] } == { plain = [], small = [], large = ["sphinx-x-test-large"], reserved = ["made-with-the-reservation"], block = [] }
     error_message = "Nodes without EFA and nodes of a capacity block have no placement group; a reservation's is the one it was made in."
   }
   assert {
@@ -120,7 +121,7 @@ run "efa_and_placement" {
     error_message = "The autoscaler knows what EFA a node would have before there is one."
   }
   assert {
-    condition     = output.efa_interfaces == { small = 0, large = 32, reserved = 32, block = 8 }
+    condition     = output.efa_interfaces == { plain = 0, small = 0, large = 32, reserved = 32, block = 8 }
     error_message = "The chart is told how many EFA interfaces a node has."
   }
 }
