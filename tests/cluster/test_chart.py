@@ -200,12 +200,14 @@ def test_helm_test_says_what_is_there(release):
 
 
 def test_helm_test_says_what_is_missing(release, values):
-    """A store that is not there: one line with the remedy, and the pod is gone afterwards all the same."""
-    broken = merged(values, {"store": {"uri": "s3://no-such-bucket/x"}})
-    helm("upgrade", RELEASE, str(CHART), "--namespace", release, values=broken)
+    """A bucket and a Secret that are not there: one line each with the remedy, and the pod is gone afterwards all the same."""
+    server = {"enabled": True, **values["mlflow"]["server"]}
+    broken = {"store": {"uri": "s3://no-such-bucket/x"}, "mlflow": {"server": server, "existingSecret": {"name": "forgotten"}}}
+    helm("upgrade", RELEASE, str(CHART), "--namespace", release, values=merged(values, broken))
     done = helm("test", RELEASE, "--namespace", release, "--timeout", "300s", check=False)
     assert done.returncode != 0
-    assert "no-such-bucket" in done.stdout + done.stderr
+    for what in ("✗ store", "no-such-bucket", "✗ secrets", "forgotten"):
+        assert what in done.stderr, done.stderr
     assert get(release, "pod", "sphinx-x-doctor") is None
 
 

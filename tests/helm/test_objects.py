@@ -1,12 +1,15 @@
 """What the chart makes, piece by piece, and what it makes only when asked."""
 
 import json
+import subprocess
+import tarfile
 
 import pytest
 import yaml
 
 from components.shared.platform import ATTEMPT, EXIT_FINAL
-from tests.helm.rendering import CHART, EVERYTHING, NAMESPACE, find, names, pods, render
+from pipelines.cluster.render import compiled_pipelines
+from tests.helm.rendering import CHART, EVERYTHING, NAMESPACE, find, helm_binary, names, pods, render
 
 OWN_MLFLOW = {"mlflow": {"trackingUri": "", "server": {"enabled": True}}}
 
@@ -39,6 +42,12 @@ def test_pipelines_may_do_this_and_nothing_else():
         "/events": ["list", "watch"],
         "argoproj.io/workflows": ["get"],
     }
+
+
+def test_pipelines_may_look_at_the_secrets_that_are_named_and_at_no_other():
+    role = find(render(**EVERYTHING), "Role", "sphinx-x-pipelines")
+    (rule,) = [rule for rule in role["rules"] if rule["resources"] == ["secrets"]]
+    assert (rule["resourceNames"], rule["verbs"]) == (["storage", "login"], ["get"])
 
 
 def test_the_reaper_may_do_this_and_nothing_else():
@@ -249,3 +258,17 @@ def test_policies_select_the_pods_that_they_are_for():
 def test_names_are_free_of_the_release():
     """The launcher and the compiled pipelines know them; a second release in the namespace is refused by helm itself."""
     assert all(name.startswith("sphinx-x") for kind, name in names(render()) if kind != "ServiceAccount")
+
+
+def test_a_packaged_chart_holds_the_pipelines_themselves(tmp_path):
+    """In a checkout they are a link; who installs a package has no checkout."""
+    packed = subprocess.run(
+        [helm_binary(), "package", str(CHART), "--destination", str(tmp_path)], capture_output=True, text=True
+    )
+    assert packed.returncode == 0, packed.stderr
+    (package,) = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        inside = {member.name: member for member in archive.getmembers()}
+    for name, _ in compiled_pipelines():
+        assert inside[f"sphinx-x/files/pipelines/{name}.yaml"].isfile()
+    assert all(member.isfile() for member in inside.values())
