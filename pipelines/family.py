@@ -4,8 +4,8 @@
     all inside one exit handler, outermost and last, whose task is finish
 
 A member's tasks are one row without a loop of their own: a loop within a loop is more than the backend is known to do, so its
-benchmarks are asked one after the other in one task. Members that train on a cluster wait for GPUs independently of each other; one
-that fails keeps the others from being compared, but not from being trained and registered, and running again goes on from there.
+benchmarks are asked one after the other in one task. On a cluster the members wait for GPUs independently of each other. One that
+fails ends the run without a comparison; what the others have finished is recognised when the family is run again.
 """
 
 from typing import Any
