@@ -8,9 +8,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from components.shared.kubernetes_client import Kubernetes
 from pipelines.cluster.connection import KubeflowError
 from pipelines.cluster.kubeflow import Kubeflow
 from pipelines.cluster.tasks import ENDED, Task, state_of, tasks_of
+from pipelines.cluster.workflow import workflow_nodes
 
 LOOK_SECONDS = 3.0
 SETTLE_SECONDS = 3.0
@@ -20,8 +22,11 @@ PATIENCE_SECONDS = 300.0
 STYLES = {"done": ("✓", "green"), "failed": ("✗", "bold red"), "running": ("●", "cyan"), "stopped": ("–", "yellow")}
 
 
-def follow(kubeflow: Kubeflow, run_id: str, console: Console) -> Any:
+def follow(kubeflow: Kubeflow, run_id: str, console: Console, kube: Kubernetes | None = None) -> Any:
     """Show a run until it has ended.
+
+    Args:
+        kube: Knows its tasks better than Kubeflow; None where no cluster is known.
 
     Returns:
         The run at its end.
@@ -31,28 +36,28 @@ def follow(kubeflow: Kubeflow, run_id: str, console: Console) -> Any:
         KeyboardInterrupt: the showing stops; the run does not.
     """
     said: dict[str, str] = {}
-    run = kubeflow.run(run_id)
-    with (
-        Live(_table(run), console=console, refresh_per_second=4, transient=False) if console.is_terminal else _Nothing() as live
-    ):
+
+    def look() -> Any:
+        run = kubeflow.run(run_id)
+        tasks = tasks_of(run, nodes=workflow_nodes(kube, kubeflow.connection.namespace, run_id))
+        live.update(table_of(tasks or [Task("run", state_of(run), 0, 1, 0.0)]))
+        if not console.is_terminal:
+            _say_changes(tasks, said, console)
+        return run
+
+    with Live(console=console, refresh_per_second=4) if console.is_terminal else _Nothing() as live:
         answered = time.monotonic()
         while True:
             try:
-                run = kubeflow.run(run_id)
+                run = look()
                 answered = time.monotonic()
             except KubeflowError as error:
                 if error.status in range(400, 500) or time.monotonic() - answered > PATIENCE_SECONDS:
                     raise
-            live.update(_table(run))
-            if not console.is_terminal:
-                _say_changes(tasks_of(run), said, console)
-            if run.state in ENDED:
-                time.sleep(SETTLE_SECONDS)
-                run = kubeflow.run(run_id)
-                live.update(_table(run))
-                if not console.is_terminal:
-                    _say_changes(tasks_of(run), said, console)
-                return run
+            else:
+                if run.state in ENDED:
+                    time.sleep(SETTLE_SECONDS)
+                    return look()
             time.sleep(LOOK_SECONDS)
 
 
@@ -71,13 +76,6 @@ def lasted(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, hours = seconds / 60, seconds / 3600
     return f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
-
-
-def _table(run: Any) -> Table:
-    tasks = tasks_of(run)
-    if not tasks:
-        tasks = [Task("run", state_of(run), 0, 1, 0.0)]
-    return table_of(tasks)
 
 
 def _say_changes(tasks: list[Task], said: dict[str, str], console: Console) -> None:

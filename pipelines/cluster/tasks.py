@@ -5,6 +5,7 @@ ours is what remains; its repetitions (one a dataset, one a benchmark) are one l
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -55,14 +56,15 @@ def was_stopped(run: Any) -> bool:
     return any(str(one.state) == "CANCELING" for one in run.state_history or ())
 
 
-def tasks_of(run: Any, now: datetime | None = None) -> list[Task]:
+def tasks_of(run: Any, now: datetime | None = None, nodes: Sequence[Any] | None = None) -> list[Task]:
     """Tasks that have begun, in the order in which they did.
 
     Args:
         run: The generated client's run.
         now: For those that still work.
+        nodes: Of its workflow, where they are known; the API's own list can stand still.
     """
-    details = (run.run_details.task_details if run.run_details else None) or ()
+    details = nodes or (run.run_details.task_details if run.run_details else None) or ()
     # The topmost node is called like the workflow, whose name every child's begins with.
     tops = {child.pod_name.rsplit("-", 1)[0] for one in details for child in one.child_tasks or () if child.pod_name}
     groups: dict[str, list[Any]] = {}

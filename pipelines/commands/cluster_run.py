@@ -55,16 +55,20 @@ def show_to_its_end(kubeflow: Any, run_id: str, console: Console) -> None:
     from pipelines.cluster.logs import why_failed
     from pipelines.cluster.tasks import state_of
 
-    run = follow(kubeflow, run_id, console)
+    try:
+        kube, unknown = connect(), ""
+    except KubernetesError as error:
+        kube, unknown = None, str(error)
+    run = follow(kubeflow, run_id, console, kube)
     state = state_of(run)
     console.print(f"[bold]{state}[/bold]", highlight=False)
     if state == "done":
         return
     if state == "failed":
         try:
-            reason = why_failed(connect(), kubeflow.connection.namespace, run_id)
+            reason = why_failed(kube, kubeflow.connection.namespace, run_id) if kube else ("its pods cannot be asked", unknown)
         except KubernetesError as error:
-            reason = ("its pods", f"cannot be asked from here ({error})")
+            reason = ("its pods cannot be asked", str(error))
         if reason:
             console.print(f"{reason[0]}: {reason[1]}", highlight=False, markup=False, soft_wrap=True, style="red")
     raise typer.Exit(1)

@@ -16,8 +16,14 @@ import pytest
 import yaml
 
 from components.shared import platform
+from components.shared.kubernetes_client import connect
 from model import storage
-from tests.cluster.support import MLFLOW_SERVICE, OPS_IMAGE, TRAIN_IMAGE, apply, inside, kubectl
+from pipelines.cluster.connection import Connection
+from pipelines.cluster.kubeflow import Kubeflow
+from pipelines.cluster.schedules import existing_of
+from pipelines.cluster.tasks import ENDED, state_of, tasks_of
+from pipelines.cluster.workflow import workflow_nodes
+from tests.cluster.support import MLFLOW_SERVICE, OPS_IMAGE, TRAIN_IMAGE, apply, inside, kubectl, wait_for
 from tests.helm.rendering import CHART, helm_binary
 from tests.support.small_world import OVERRIDES, write_world
 
@@ -37,12 +43,15 @@ CHART_SECONDS, RUN_SECONDS = 300, 2400
 def helm(*words: str) -> str:
     done = subprocess.run([helm_binary(), *words, "-n", NAMESPACE], capture_output=True, text=True, timeout=CHART_SECONDS + 60)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def deployment(s3) -> Iterator[None]:
-    """The chart beside Kubeflow: its hook uploads the pipelines."""
+    """The chart beside Kubeflow: its hook uploads the pipelines. SPHINX_X_TEST_DEPLOYED=1 where it is there already."""
+    if os.environ.get("SPHINX_X_TEST_DEPLOYED"):
+        yield
+        return
     registry, _, ops = OPS_IMAGE.rpartition("/")
     train = TRAIN_IMAGE.rpartition("/")[2]
     images = {
@@ -93,34 +102,27 @@ def command(*words: str) -> tuple[int, str]:
 
 
 def test_helm_test_finds_nothing_missing(deployment, recipe):
-    said = helm("test", RELEASE, "--logs", "--timeout", f"{CHART_SECONDS}s")
+    said = helm("test", RELEASE, "--timeout", f"{CHART_SECONDS}s")
     assert "nothing is missing" in said, said
 
 
+MODEL = os.environ.get("SPHINX_X_TEST_MODEL") or f"whole-{secrets.token_hex(4)}"
+NODES = ("--variant", "nano", "--device", "cpu", "--nodes", "2", "--processes", "1", "--name", MODEL)
+
+
+def with_training(**changes) -> tuple[str, str]:
+    """Options for a training of a few steps, with changes."""
+    return "-p", f"train_overrides={yaml.safe_dump(yaml.safe_dump(OVERRIDES | changes))}"
+
+
 def test_raw_data_becomes_a_registered_model_by_one_command(deployment, recipe, s3):
-    model = f"whole-{secrets.token_hex(4)}"
-    words = [
-        "run",
-        recipe,
-        "--cluster",
-        "--variant",
-        "nano",
-        "--device",
-        "cpu",
-        "--nodes",
-        "2",
-        "--processes",
-        "1",
-        "--name",
-        model,
-    ]
-    code, said = command(*words, "-p", f"train_overrides={yaml.safe_dump(yaml.safe_dump(OVERRIDES))}", "--wait")
+    code, said = command("run", recipe, "--cluster", *NODES, *with_training(), "--store", s3.uri("store"), "--wait")
     print(said)
     assert code == 0, said
     found = re.search(r"is run ([0-9a-f-]{36})", said)
     assert found
     run_id = found[1]
-    for task in ("validate", "unify", "merge", "train", "evaluate", "report", "register", "finish"):
+    for task in ("validate", "unify", "merge", "train", "evaluate", "report", "register", "promote", "finish"):
         assert re.search(rf"^{task}: done", said, re.MULTILINE), f"{task}\n{said}"
     trainjobs = kubectl("-n", NAMESPACE, "get", "trainjobs", "-l", f"{platform.PIPELINE_RUN_LABEL}={run_id}", "-o", "name")
     assert len(trainjobs.split()) == 1
@@ -131,3 +133,44 @@ def test_raw_data_becomes_a_registered_model_by_one_command(deployment, recipe, 
         assert secret not in log + said
     code, listed = command("runs", "--cluster", "--limit", "5")
     assert re.search(rf"{run_id[:8]} .* done ", listed), listed
+
+
+def test_a_schedule_over_unchanged_data_ends_early_and_says_so(deployment, recipe, s3):
+    name = f"often-{secrets.token_hex(3)}"
+    words = ("schedule", "add", name, recipe, "--cron", "*/10 * * * * *", "--variant", "nano")
+    places = ("-p", "train_device=cpu", "-p", f"register_model_name={MODEL}", "-p", "train_processes_per_node=1")
+    code, said = command(*words, *places, *with_training(), "--store", s3.uri("store"))
+    assert code == 0, said
+    kubeflow = Kubeflow(Connection.open(ENDPOINT, NAMESPACE))
+    try:
+        (there,) = (one for one in existing_of(kubeflow) if one.mark.name == name)
+        run = wait_for(lambda: next(iter(kubeflow.runs(recurring_run=there.id)), None), 120, "its first run", every=2)
+        assert command("schedule", "pause", name)[0] == 0
+        wait_for(lambda: kubeflow.run(run.run_id).state in ENDED, 600, "its end", every=3)
+        ended = kubeflow.run(run.run_id)
+        tasks = {task.name: task.state for task in tasks_of(ended, nodes=workflow_nodes(connect(), NAMESPACE, run.run_id))}
+        assert state_of(ended) == "done"
+        assert "train" not in {name for name, state in tasks.items() if state == "done"}, tasks
+        code, log = command("logs", "--cluster", run.run_id)
+        assert f"of {MODEL} was trained on this very corpus" in log, log
+    finally:
+        command("schedule", "rm", name)
+
+
+def test_a_stopped_run_leaves_no_trainjob_and_no_pod_of_it_after_a_minute(deployment, recipe, s3):
+    code, said = command("run", recipe, "--cluster", *NODES, *with_training(epochs=3000), "--store", s3.uri("store"))
+    assert code == 0, said
+    run_id = re.search(r"is run ([0-9a-f-]{36})", said)[1]  # pyright: ignore[reportOptionalSubscript]
+    mine = f"{platform.PIPELINE_RUN_LABEL}={run_id}"
+
+    def trainjob() -> str:
+        return kubectl("-n", NAMESPACE, "get", "trainjobs", "-l", mine, "-o", "jsonpath={.items[*].metadata.name}")
+
+    name = wait_for(trainjob, 900, "its TrainJob", every=2)
+    nodes = ("-n", NAMESPACE, "get", "pods", "-l", f"jobset.sigs.k8s.io/jobset-name={name}", "-o", "name")
+    running = (*nodes, "--field-selector=status.phase=Running")
+    wait_for(lambda: len(kubectl(*running).split()) == 2, 300, "both nodes", every=2)
+    code, said = command("stop", "--cluster", run_id)
+    assert (code, "freed within a minute" in said) == (0, True), said
+    wait_for(lambda: not trainjob(), 60, "the reaper", every=1)
+    wait_for(lambda: not kubectl(*nodes).strip(), 60, "the end of its pods", every=1)

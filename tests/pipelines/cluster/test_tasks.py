@@ -1,11 +1,15 @@
 """A run's tasks as people know them, out of the list of workflow nodes that Kubeflow's API gives."""
 
+import base64
+import gzip
+import json
 from datetime import UTC, datetime, timedelta
 
 import kfp_server_api as api
 import pytest
 
 from pipelines.cluster.tasks import state_of, tasks_of
+from pipelines.cluster.workflow import nodes_of
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -84,3 +88,17 @@ def test_a_stopped_run_is_told_from_a_failed_one(state, history, word):
     run = run_of(state, [], history)
     assert state_of(run) == word
     assert tasks_of(run) == []
+
+
+def test_nodes_that_argo_compressed_are_read_as_the_plain_ones():
+    nodes = {
+        "lab-f2znt-1": {"displayName": "train", "phase": "Succeeded", "startedAt": "2026-11-25T00:00:10Z", "finishedAt": "2026-11-25T00:01:10Z"},
+        "lab-f2znt-2": {"displayName": "register", "phase": "Omitted"},
+        "lab-f2znt-3": {"displayName": "finish", "phase": "Running", "startedAt": "2026-11-25T00:02:00Z", "finishedAt": None},
+    }  # fmt: skip
+    packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()
+    plain = nodes_of({"status": {"nodes": nodes}})
+    assert nodes_of({"status": {"compressedNodes": packed}}) == plain
+    told = tasks_of(run_of("RUNNING", NODES), datetime(2026, 11, 25, 0, 2, 5, tzinfo=UTC), plain)
+    assert [(task.name, task.state, task.seconds) for task in told] == [("train", "done", 60), ("finish", "running", 5)]
+    assert nodes_of({"status": {}}) == []
