@@ -46,16 +46,20 @@ install_base() {
     kubectl apply --server-side -f "$MANIFESTS/argoproj.io_workflows.yaml"
 }
 
-# Server-side: the resource definitions are larger than an annotation may be.
+# Server-side: the resource definitions are larger than an annotation may be. Twice at most: a resource of a type that the same
+# call defines may come too early.
 install_controllers() {
   local name file
   for name in jobset trainer; do
     mkdir -p "$MANIFESTS/install-$name"
     for file in "$HERE/manifests/$name"/*.yaml; do render "$file" > "$MANIFESTS/install-$name/$(basename "$file")"; done
-    # A resource of a type that the same call defines may come too early.
-    kubectl apply --server-side --force-conflicts -k "$MANIFESTS/install-$name" ||
-      { sleep 2 && kubectl apply --server-side --force-conflicts -k "$MANIFESTS/install-$name"; } || return 1
+    apply_controller "$name" || { sleep 2 && apply_controller "$name"; } || return 1
   done
+}
+
+# Without leader election: there is one replica of each, and on a busy machine it would lose its lease to nobody, and end.
+apply_controller() {
+  kubectl kustomize "$MANIFESTS/install-$1" | sed 's/leaderElect: true/leaderElect: false/' | kubectl apply --server-side --force-conflicts -f -
 }
 
 install_services() {
