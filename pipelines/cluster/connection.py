@@ -80,14 +80,17 @@ class Connection:
         Raises:
             KubeflowError: there is no way to one.
         """
+        try:
+            from kfp_server_api import ApiClient
+        except ImportError as error:
+            said = "the package kfp-server-api is not installed; run: pip install 'sphinx-x[cluster]'."
+            raise KubeflowError(said) from error
         address = address or KubeflowAddress()
         namespace = namespace or os.environ.get(NAMESPACE) or mounted_namespace() or DEFAULT_NAMESPACE
         found = endpoint or address.endpoint or os.environ.get(ENDPOINT, "")
         if not found and mounted_namespace():
             found = f"http://ml-pipeline.{namespace}.svc:8888"
         configuration = _configuration(found, address) if found else _through_kubernetes(namespace)
-        from kfp_server_api import ApiClient
-
         return cls(ApiClient(configuration), namespace)
 
     def call(self, method: Callable[..., Any], *args: Any, **named: Any) -> Any:

@@ -1,6 +1,7 @@
 """The way to Kubeflow Pipelines: what is said where nobody answers, or somebody else does."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -114,3 +115,9 @@ def test_a_version_too_old_for_closed_choices(version, too_old):
 def test_an_old_kubeflow_that_cannot_read_the_pipeline_is_named():
     sentence = str(Connection.open("http://x").refusal(400, "unknown template format"))
     assert "older than 2.16, which this project needs: update it" in sentence
+
+
+def test_without_the_client_the_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kfp_server_api", None)
+    with pytest.raises(KubeflowError, match=r"pip install 'sphinx-x\[cluster\]'"):
+        Connection.open("http://x")
