@@ -61,18 +61,25 @@ def _show_cluster(endpoint: str, namespace: str, limit: int) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from components.shared.kubernetes_client import KubernetesError, connect
     from pipelines.cluster.follow import lasted
     from pipelines.cluster.submit import Address
     from pipelines.cluster.tasks import ENDED, state_of, tasks_of
+    from pipelines.cluster.workflow import workflow_nodes
 
     kubeflow, console = Address(endpoint, namespace).open(), Console()
+    try:
+        kube = connect()
+    except KubernetesError:
+        kube = None  # Kubeflow's own list of tasks must do
     table = Table(box=None, pad_edge=False)
     for column in ("run", "name", "state", "since", "lasted"):
         table.add_column(column, no_wrap=True)
     table.add_column("tasks", overflow="fold")
     for one in kubeflow.runs(limit=limit):
         has_ended = one.state in ENDED
-        tasks = [task for task in tasks_of(one) if task.state in ("running", "failed")]
+        nodes = None if has_ended else workflow_nodes(kube, kubeflow.connection.namespace, one.run_id)
+        tasks = [task for task in tasks_of(one, nodes=nodes) if task.state in ("running", "failed")]
         doing = ", ".join(f"{task.name} {task.state} {task.count}".strip() for task in tasks)
         started = one.created_at.astimezone(UTC)
         ended = one.finished_at if has_ended and one.finished_at else datetime.now(UTC)
