@@ -44,9 +44,18 @@ def config_of(**changes):
     return deployment(**fields | changes)
 
 
+def versions_of(kubeflow: Kubeflow) -> dict[str, set[str]]:
+    """Ids of all versions, by the id of every pipeline."""
+    pipelines = kubeflow._list(kubeflow._pipelines.pipeline_service_list_pipelines, "pipelines", **kubeflow._scope())
+    ids = [one.pipeline_id for one in pipelines]
+    return {one: {version.pipeline_version_id for version in kubeflow.versions(one)} for one in ids}
+
+
 @pytest.fixture(scope="module")
 def kubeflow() -> Iterator[Kubeflow]:
+    """Somebody's Kubeflow, left as it was: else a later run would take the newest version, with images that no registry has."""
     found = open_kubeflow(Connection.open(ENDPOINT, NAMESPACE))
+    before = versions_of(found)
     yield found
     for one in existing_of(found):
         if RELEASE in one.mark.owner:
@@ -54,6 +63,11 @@ def kubeflow() -> Iterator[Kubeflow]:
             for run in found.runs(recurring_run=one.id, is_active=True):
                 found.terminate(run.run_id)
             found.delete_recurring_run(one.id)
+    for pipeline_id, versions in versions_of(found).items():
+        for version in versions - before.get(pipeline_id, set()):
+            found._call(found._pipelines.pipeline_service_delete_pipeline_version, pipeline_id, version)
+        if pipeline_id not in before:
+            found._call(found._pipelines.pipeline_service_delete_pipeline, pipeline_id)
 
 
 @pytest.fixture(scope="module")
