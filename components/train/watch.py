@@ -15,6 +15,7 @@ WATCH_SECONDS = 300
 SILENCE_SECONDS = 60.0
 """The server sends a bookmark about once a minute, and a broken connection nothing: longer silence is a new watch."""
 LONGEST_WAIT_SECONDS = 30.0
+RELIST_SECONDS = 0.2
 GONE_KEPT = 256
 """Deleted objects that are remembered: how a pod ended is asked after JobSet has removed it."""
 
@@ -72,6 +73,7 @@ class Watched:
             except SphinxError as error:
                 if isinstance(error, KubernetesError) and error.status == 410:
                     version = ""  # too old to go on from
+                    self._ended.wait(RELIST_SECONDS)
                     continue
                 self._went_wrong(error)
                 self._ended.wait(wait)

@@ -46,7 +46,9 @@ def spec(namespace, s3, settings, tmp_path_factory) -> Iterator[TrainSpec]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.environment.items():
             patch.setenv(name, value)
-        runtime = train_runtime("nano", TRAIN_IMAGE, grace_seconds=60, envFrom=s3.env_from)
+        # Without a request a busy machine gives a pod next to nothing.
+        resources = {"requests": {"cpu": "400m", "memory": "1Gi"}}
+        runtime = train_runtime("nano", TRAIN_IMAGE, grace_seconds=60, envFrom=s3.env_from, resources=resources)
         with_source(namespace, runtime["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"])
         apply(namespace, runtime)
         corpus = make_corpus(folder, s3.uri("store"))
