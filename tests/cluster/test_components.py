@@ -169,7 +169,9 @@ def test_validate_hands_on_what_the_tasks_need(checked, s3):
 def test_a_bad_configuration_ends_in_a_sentence_as_the_last_line(launcher, recipe_uri, s3):
     ran = launcher.run("validate", validate_inputs(recipe_uri, num_nodes=3), item="bad", expect=1)
     assert "3 processes cannot share packs_multiple=2 packs evenly" in ran.logs.strip().splitlines()[-1]
-    ran = launcher.run("validate", validate_inputs(recipe_uri, variant="tiny", base_uri=s3.uri("bases/nano")), item="no-runtime", expect=1)
+    ran = launcher.run(
+        "validate", validate_inputs(recipe_uri, variant="tiny", base_uri=s3.uri("bases/nano")), item="no-runtime", expect=1
+    )
     assert "sphinx-x-tiny" in ran.logs.strip().splitlines()[-1]
 
 
