@@ -1,5 +1,6 @@
 """Options of the commands that talk to a cluster."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,15 @@ UiUrl = Annotated[
     ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id or its beginning; without it the newest.")]
+
+
+def is_on_cluster(cluster: bool, endpoint: str, run: str, workspace: Path) -> bool:
+    """Whether a run that a person names is one of the cluster: it is said so, or a cluster is set and no run here has that id."""
+    if cluster or not (run and endpoint):
+        return cluster
+    from pipelines.runs import all_runs
+
+    return not any(record.id.startswith(run) for record in all_runs(workspace))
 
 
 def page_of(link: str, run_id: str, namespace: str) -> str:

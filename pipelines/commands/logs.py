@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.cluster_options import PANEL, Endpoint, Namespace, OnCluster, RunName
+from pipelines.commands.cluster_options import PANEL, Endpoint, Namespace, OnCluster, RunName, is_on_cluster
 from pipelines.commands.options import DEFAULT_WORKSPACE, Workspace
 
 
@@ -23,13 +23,15 @@ def logs(
 ) -> None:
     """Print the logs of a run's tasks; of a training on many nodes, its first node's.
 
+    With KFP_ENDPOINT set, a RUN that is none of this machine's is looked for on the cluster, without --cluster.
+
     Examples:
 
         sphinx-x logs
 
         sphinx-x logs --cluster 4b289bf5 --task train -f
     """
-    if not cluster:
+    if not is_on_cluster(cluster, endpoint, run, workspace):
         _print_local(workspace, run, follow)
         return
     from components.shared.kubernetes_client import connect

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.cluster_options import Endpoint, Namespace, OnCluster
+from pipelines.commands.cluster_options import Endpoint, Namespace, OnCluster, is_on_cluster
 from pipelines.commands.options import DEFAULT_WORKSPACE, Workspace
 
 
@@ -20,7 +20,7 @@ def stop(
 ) -> None:
     """Stop a run. What it has finished stays, and the same run started again goes on from there.
 
-    On a cluster Kubeflow ends the run's tasks within seconds; the chart's reaper then ends its training and frees the GPUs.
+    With KFP_ENDPOINT set, a RUN that is none of this machine's is one of the cluster's. On a cluster Kubeflow ends the run's tasks within seconds; the chart's reaper then ends its training and frees the GPUs.
 
     Examples:
 
@@ -30,7 +30,7 @@ def stop(
     """
     from model.errors import ConfigError
 
-    if not cluster:
+    if not is_on_cluster(cluster, endpoint, run, workspace):
         typer.echo(f"{_stop_here(workspace, run)} is being stopped; the same command goes on where it was.")
         return
     from pipelines.cluster.submit import Address, find_cluster_run
