@@ -122,3 +122,13 @@ def test_stop_interrupts_the_run_that_holds_the_workspace(command, tmp_path):
     time.sleep(0.1)
     with workspace_lease(workspace, "next"):
         pass
+
+
+def test_a_run_that_is_not_here_is_looked_for_on_the_cluster_that_is_set(command, tmp_path):
+    workspace = tmp_path / ".sphinx-x"
+    record = new_run(workspace, "mine", "nano", {})
+    (folder_of(workspace, record.id) / LOG_FILE).write_text("mine\n")
+    there = ("--endpoint", "http://127.0.0.1:9")
+    assert command("logs", record.id, *there).output == "mine\n"
+    for verb in ("logs", "stop"):
+        assert "Kubeflow Pipelines does not answer" in command(verb, "4b289bf5", *there).output
