@@ -30,7 +30,7 @@ def values(s3) -> dict[str, Any]:
         "kfp": {"mode": "none"},
         "pipelines": {"serviceAccount": {"create": True}},
         "monitoring": {"dashboards": {"enabled": True}},
-        "networkPolicies": {"enabled": True},
+        "networkPolicies": {"enabled": True, "s3": {"ports": [int(s3.endpoint_in_cluster.rpartition(":")[2])]}},
         "training": {"terminationGracePeriodSeconds": 2, "variants": {"nano": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}}}},
     }  # fmt: skip
 

@@ -56,7 +56,7 @@ EVERYTHING: dict[str, Any] = {
         "prometheusRule": {"enabled": True},
         "dashboards": {"enabled": True},
     },
-    "networkPolicies": {"enabled": True},
+    "networkPolicies": {"enabled": True, "s3": {"ports": [9000]}},
     "extraLabels": {"team": "vision"},
     "podAnnotations": {"note": "x"},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],

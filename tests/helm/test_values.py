@@ -66,6 +66,12 @@ def test_the_schema_names_the_place(values, said):
         ({"training": {"scheduling": {"mode": "kueue"}}}, KINDS, "LocalQueue"),
         ({"monitoring": {"podMonitor": {"enabled": True}}}, KINDS, "monitoring.metricsPort"),
         ({"kfp": {"mode": "none"}, "schedules": [{"name": "a", "cron": "0 0 2 * * *"}]}, KINDS, "kfp.mode is none"),
+        (
+            {"networkPolicies": {"enabled": True}, "s3": {"endpointUrl": "https://s3.example:9000"}},
+            KINDS,
+            "networkPolicies.s3.ports lacks 9000",
+        ),
+        ({"networkPolicies": {"enabled": True, "mlflow": {"ports": [443]}}}, KINDS, "networkPolicies.mlflow.ports lacks 5000"),
         ({"kfp": {"mode": "kubernetes"}}, KINDS[:1], "--pipelinesStoreKubernetes"),
         ({"monitoring": {"prometheusRule": {"enabled": True}}}, KINDS[:1], "Prometheus operator"),
     ],

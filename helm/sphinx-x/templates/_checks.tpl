@@ -21,6 +21,21 @@
 {{- if and (eq $values.kfp.mode "none") $values.schedules }}
 - schedules are given, but kfp.mode is none: schedules are Kubeflow's; set kfp.mode to rest or kubernetes, or remove them.
 {{- end }}
+{{- if $values.networkPolicies.enabled }}
+{{- $mlflow := ternary "" $values.mlflow.trackingUri $values.mlflow.server.enabled }}
+{{- $kfp := ternary "" $values.kfp.endpoint (eq $values.kfp.mode "none") }}
+{{- range $name, $url := dict "s3" $values.s3.endpointUrl "mlflow" $mlflow "kfp" $kfp }}
+{{- if $url }}
+{{- $parts := urlParse $url }}
+{{- $port := regexFind ":[0-9]+$" $parts.host | trimPrefix ":" | default (ternary "443" "80" (eq $parts.scheme "https")) }}
+{{- $ports := list }}
+{{- range (index $values.networkPolicies $name).ports }}{{ $ports = append $ports (toString .) }}{{ end }}
+{{- if not (has $port $ports) }}
+- networkPolicies.{{ $name }}.ports lacks {{ $port }}, so {{ $url }} would be out of reach: add the port.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if $values.trainer.check }}
 {{- if not (.Capabilities.APIVersions.Has "trainer.kubeflow.org/v1alpha1/TrainingRuntime") }}
 - this cluster has no Kubeflow Trainer (kind TrainingRuntime, trainer.kubeflow.org/v1alpha1): install Trainer 2.2 or newer with JobSet first (https://www.kubeflow.org/docs/components/trainer/operator-guides/installation/), or set trainer.check=false to render without a cluster.
