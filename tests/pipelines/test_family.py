@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from model.contracts.family import Family, Member
+from model.errors import SphinxError
 from model.recipes import load_recipe
 from pipelines.arguments import family_arguments
 from pipelines.local import run_family, store_of
@@ -110,3 +111,26 @@ def test_outputs_keep_to_what_the_real_backend_takes(world, ran):
             for artifact in listed["artifacts"]:
                 assert name.endswith("metrics") or Path(artifact["uri"]).is_file(), f"{name} was never written"
                 assert all(type(value) in (str, int, float) for value in artifact["metadata"].values()), name
+
+
+def test_a_member_that_fails_is_named_and_the_others_are_finished_all_the_same(world, ran):
+    base = str(world / "base")
+    broken = Member(
+        variant="nano", processes_per_node=1, overrides={**OVERRIDES, "packs": {**OVERRIDES["packs"], "tokens_per_pack": 8}}
+    )
+    family = Family(members={"broken": broken, "short": FAMILY.members["short"]})
+    workspace = world / "ws"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DS_ACCELERATOR", "cpu")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'mlflow.db'}")
+        recipe = str(world / "recipe.yaml")
+        arguments = family_arguments(recipe, store_of(workspace), family, dict.fromkeys(family.members, base))
+        with pytest.raises(SphinxError, match=r"^train broken: no sample of recipe small can be trained on"):
+            run_family(workspace, load_recipe(recipe), list(family.members), arguments, Console(file=io.StringIO(), width=200))
+    record = find_run(workspace)
+    assert (record.state, record.members) == ("failed", ())
+    lines = map(json.loads, (folder_of(workspace, record.id) / EVENTS_FILE).read_text().splitlines())
+    ended = {(one["task"], one["item"]) for one in lines if one["state"] == "done"}
+    assert ("register", "short") in ended  # found again: it was trained and judged before
+    assert ("compare", "") not in ended
+    assert ("finish", "") in ended
