@@ -179,6 +179,8 @@ class Connection:
         if status in (401, 403):
             remedy = f"give a token that it accepts in {self.namespace} by {TOKEN} or {TOKEN_FILE}"
             sentence = f"Kubeflow Pipelines at {self.endpoint} refuses this user ({said}); {remedy}."
+        elif status == 404 and 'services "ml-pipeline' in said:
+            sentence = f"there is no Kubeflow Pipelines in namespace {self.namespace}; name its namespace by --namespace, or --endpoint."
         elif "unknown template format" in said:
             sentence = (
                 f"Kubeflow Pipelines at {self.endpoint} cannot read this pipeline; it is older than "

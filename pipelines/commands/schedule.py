@@ -78,7 +78,8 @@ def add(
         typer.echo(f"schedule {name} is there already, as asked")
     elif mine:
         typer.echo(f"schedule {name} is changed")
-    _say_next(schedule.cron)
+    if not paused:
+        _say_next(schedule.cron)
 
 
 @app.command(name="list")
