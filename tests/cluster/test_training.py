@@ -221,7 +221,8 @@ def test_a_launchers_pod_that_is_taken_away_leaves_its_trainjob_to_the_next(name
     ):
         apply(namespace, {"kind": kind, "metadata": {"name": "launcher"}, **body})
     uid = (get(namespace, "workflow", "launcher") or {})["metadata"]["uid"]
-    mine = in_store(spec, "pods")
+    # Long enough for the second pod to start before the end, on a fast machine too.
+    mine = in_store(spec, "pods").model_copy(update={"config": spec.config.model_copy(update={"epochs": 60.0})})
 
     def launch(name: str) -> None:
         made = pod(
