@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.register.logged_model import find_logged_model, upload, write_envelope
 from components.shared.mlflow_client import experiment_id, explained, is_absent, open_client
+from components.shared.platform import IMAGE_DIGEST
 from components.shared.tracking import TrackedRun, complete_run, datasets_of, flat
 from model import storage
 from model.card import model_card
@@ -25,8 +26,8 @@ from model.weights import read_model_manifest
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-GIT_SHA, IMAGE_DIGEST = "SPHINX_X_GIT_SHA", "SPHINX_X_IMAGE_DIGEST"
-"""Variables that the images set; a checkout asks git."""
+GIT_SHA = "SPHINX_X_GIT_SHA"
+"""Variable that the images set; a checkout asks git."""
 LONGEST_DESCRIPTION = 5000
 """Characters that MLflow's database keeps."""
 TIMING_FIELDS = {"seconds", "device", "questions_per_second"}

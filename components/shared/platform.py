@@ -43,6 +43,9 @@ SETTINGS = (
 S3_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
+IMAGE_DIGEST = "SPHINX_X_IMAGE_DIGEST"
+"""The train image's digest, or its name and tag where it is not pinned: put into every task by the uploader, a tag of each version."""
+
 ATTEMPT = "SPHINX_X_ATTEMPT"
 """How often JobSet has restarted the nodes; 0 at first."""
 EXIT_FINAL = 64

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from components import images
-from components.shared.platform import SETTINGS_CONFIG_MAP
+from components.shared.platform import IMAGE_DIGEST, SETTINGS_CONFIG_MAP
 from model.errors import ConfigError
 from pipelines.cluster.config import SecretKeys, SyncConfig
 from pipelines.compile import COMPILED, _QuotingDumper
@@ -83,6 +83,10 @@ def render(text: str, config: SyncConfig) -> RenderedPipeline:
     for executor in spec["deploymentSpec"]["executors"].values():
         if container := executor.get("container"):
             container["image"] = put.get(container["image"], container["image"])
+            container["env"] = [
+                *container.get("env", []),
+                {"name": IMAGE_DIGEST, "value": digest_of_image(config.images.train)},
+            ]
     for document in platform:
         for executor in document["platforms"]["kubernetes"].get("deploymentSpec", {}).get("executors", {}).values():
             _put_config_map(executor, config.settings_config_map)
@@ -102,6 +106,11 @@ def render(text: str, config: SyncConfig) -> RenderedPipeline:
         text=yaml.dump_all(documents, Dumper=_QuotingDumper, sort_keys=True, width=120, allow_unicode=True),
         parameters=parameters,
     )
+
+
+def digest_of_image(reference: str) -> str:
+    """An image's digest; its name and tag where it is not pinned. No registry: what a version says must outlast a move."""
+    return reference.partition("@")[2] or reference.rpartition("/")[2]
 
 
 def _images(spec: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from components import images
-from components.shared.platform import MLFLOW_SECRET, S3_SECRET, SETTINGS_CONFIG_MAP
+from components.shared.platform import IMAGE_DIGEST, MLFLOW_SECRET, S3_SECRET, SETTINGS_CONFIG_MAP
 from model.errors import ConfigError
 from pipelines.cluster.render import compiled_pipelines, render, render_all
 from pipelines.cluster.sync import check_schedules
@@ -53,7 +53,19 @@ def test_everything_else_stays_as_it_was_compiled(name):
     for one in (spec, rendered):
         for executor in one["deploymentSpec"]["executors"].values():
             executor["container"].pop("image")
+            env = [one for one in executor["container"].pop("env", []) if one["name"] != IMAGE_DIGEST]
+            executor["container"]["env"] = env
     assert json.dumps(rendered, sort_keys=True) == json.dumps(spec, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [("registry:5000/ml/train@sha256:" + "a" * 64, "sha256:" + "a" * 64), ("registry:5000/ml/train:1.2", "train:1.2")],
+)
+def test_every_task_knows_the_train_image_by_its_digest(reference, shown):
+    rendered = render(dict(compiled_pipelines())["sphinx-x-train"], deployment(images={"ops": OPS, "train": reference}))
+    for one, _ in executors_of(rendered.text).values():
+        assert {"name": IMAGE_DIGEST, "value": shown} in one["container"]["env"]
 
 
 def test_a_version_is_named_by_content():
