@@ -74,7 +74,10 @@ def test_secrets_reach_the_uploader_by_name_and_key():
     assert (secrets.mlflow.name, secrets.mlflow.keys["MLFLOW_TRACKING_PASSWORD"]) == ("login", "word")
 
 
-@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["no secrets", "secrets"])
+PINNED = {"images": {"train": {"digest": "sha256:" + "b" * 64}}}
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING, PINNED], ids=["no secrets", "secrets", "by digest"])
 def test_pipelines_as_objects_are_the_uploaded_ones(values):
     """Two ways into Kubeflow, one content: the template against the uploader."""
     asked = merged(

@@ -5,8 +5,11 @@ each other. (dict "root" $ "text" the compiled YAML); gives {"pipelineSpec": …
 {{- $documents := splitList "\n---\n" .text -}}
 {{- $spec := index $documents 0 | fromYaml -}}
 {{- $platform := index $documents 1 | fromYaml -}}
+{{- $train := include "sphinx-x.image" (dict "root" $root "which" "train") -}}
+{{- $digest := splitList "@" $train | rest | first | default (splitList "/" $train | last) -}}
 {{- range $executor := $spec.deploymentSpec.executors -}}
 {{- with $executor.container -}}
+{{- $_ := set $executor.container "env" (append (default list $executor.container.env) (dict "name" "SPHINX_X_IMAGE_DIGEST" "value" $digest)) -}}
 {{- range $which := list "ops" "train" -}}
 {{- if hasPrefix (printf "registry.invalid/sphinx-x-%s:" $which) $executor.container.image -}}
 {{- $_ := set $executor.container "image" (include "sphinx-x.image" (dict "root" $root "which" $which)) -}}
