@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.support import kubectl
-from tests.helm.rendering import helm_binary
+from tests.cluster.conftest import S3
+from tests.cluster.support import MLFLOW_SERVICE, OPS_IMAGE, TRAIN_IMAGE, inside, kubectl
+from tests.helm.rendering import CHART, helm_binary
 
 RELEASE = "sphinx-x"
 WEBHOOK_TRIES = 4
@@ -37,6 +38,11 @@ def helm(*arguments: str, values: dict[str, Any] | None = None, check: bool = Tr
     return done
 
 
+def install(namespace: str, values: dict[str, Any]) -> None:
+    """The chart in a namespace, waiting until all of it is ready."""
+    helm("install", RELEASE, str(CHART), "--namespace", namespace, "--wait", f"--timeout={READY_SECONDS}s", values=values)
+
+
 def everything_in(namespace: str) -> set[str]:
     """Kind and name of all objects, and of those of the whole cluster that name the namespace; events and leases come by themselves."""
     kinds = kubectl("api-resources", "--verbs=list", "--namespaced", "-o", "name").split()
@@ -45,3 +51,31 @@ def everything_in(namespace: str) -> set[str]:
     roles = kubectl("get", "clusterrole,clusterrolebinding,persistentvolume", "-o", "json")
     mine = [item for item in json.loads(roles)["items"] if namespace in json.dumps(item)]
     return {*found, *(f"{item['kind']}/{item['metadata']['name']}" for item in mine)}
+
+
+def chart_values(s3: S3, experiment: str, **more: Any) -> dict[str, Any]:
+    """The chart beside the cluster's own S3 and MLflow, without Kubeflow.
+
+    Args:
+        experiment: MLflow experiment of the test's runs.
+    """
+    return {
+        "images": {
+            "pullPolicy": "IfNotPresent",
+            "registry": OPS_IMAGE.rpartition("/")[0],
+            "ops": _image(OPS_IMAGE),
+            "train": _image(TRAIN_IMAGE),
+        },
+        "store": {"uri": s3.uri("store")},
+        "s3": {"endpointUrl": s3.endpoint_in_cluster, "region": "us-east-1", "existingSecret": {"name": "sphinx-x-s3"}},
+        "mlflow": {"trackingUri": inside(MLFLOW_SERVICE), "experimentName": experiment},
+        "kfp": {"mode": "none"},
+        # Two nodes on a machine with two cores, beside all else.
+        "training": {"variants": {"nano": {"resources": {"requests": {"cpu": "100m", "memory": "1Gi"}}}}},
+        **more,
+    }
+
+
+def _image(reference: str) -> dict[str, str]:
+    name, _, tag = reference.rpartition("/")[2].partition(":")
+    return {"repository": name, "tag": tag}

@@ -23,7 +23,7 @@ from model.train.spec import LOG_FILE
 from pipelines.arguments import local_arguments
 from pipelines.local import run_pipeline
 from pipelines.runs import RunRecord
-from tests.cluster.helm import chart_values, helm
+from tests.cluster.release import chart_values, install
 from tests.cluster.support import MLFLOW_SERVICE, TRAIN_IMAGE, get, inside, kubectl, pod, run_pod, wait_for
 from tests.support.small_world import OVERRIDES, write_world
 
@@ -90,7 +90,7 @@ def world(namespace, s3, mlflow_url, tmp_path_factory):
         patch.setenv("MLFLOW_EXPERIMENT_NAME", namespace)
         patch.setenv("DS_ACCELERATOR", "cpu")
         patch.setenv(platform.TRAIN_NAMESPACE, namespace)
-        helm("install", "sphinx-x", namespace, chart_values(s3, namespace))
+        install(namespace, chart_values(s3, namespace))
         recipe, base = write_world(folder / "raw", model_name=NAME)
         storage.upload_tree(recipe.parent, s3.uri("data"))
         storage.upload_tree(Path(base), s3.uri("base"))
