@@ -56,7 +56,7 @@ def compiled_yaml(pipeline: Any, choices: dict[str, tuple[str, ...]]) -> str:
         if (default := parameters[name].get("defaultValue")) not in (None, *values):
             raise ConfigError(f"the default {default!r} of {name} is none of its choices {', '.join(values)}; correct it.")
         parameters[name]["literals"] = list(values)
-    return head + yaml.dump_all(documents, Dumper=_QuotingDumper, sort_keys=True, width=120, allow_unicode=True)
+    return head + yaml.dump_all(documents, Dumper=QuotingDumper, sort_keys=True, width=120, allow_unicode=True)
 
 
 def out_of_date() -> list[Path]:
@@ -78,7 +78,7 @@ def write() -> list[Path]:
     return changed
 
 
-class _QuotingDumper(yaml.SafeDumper):
+class QuotingDumper(yaml.SafeDumper):
     """Quotes every text that some YAML reader takes for a number: Go reads an unquoted 1e-4 as one, PyYAML does not."""
 
 
@@ -86,7 +86,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _looks_like_a_number(text) else None)
 
 
-_QuotingDumper.add_representer(str, _text)
+QuotingDumper.add_representer(str, _text)
 
 
 def _looks_like_a_number(text: str) -> bool:

@@ -82,7 +82,7 @@ class Kubernetes:
     """
 
     def __init__(self, api: Any) -> None:
-        self._api = api
+        self.api = api
         self.host = str(api.configuration.host)
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -169,10 +169,10 @@ class Kubernetes:
         if content:
             headers["Content-Type"] = content
         fields = [(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in query.items()]
-        self._api.update_params_for_auth(headers, fields, ["BearerToken"])
+        self.api.update_params_for_auth(headers, fields, ["BearerToken"])
         words = urlencode(fields)
         try:
-            response = self._api.rest_client.pool_manager.request(
+            response = self.api.rest_client.pool_manager.request(
                 method,
                 f"{self.host}{path}{'?' if words else ''}{words}",
                 body=None if body is None else json.dumps(body),

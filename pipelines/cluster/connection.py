@@ -235,7 +235,7 @@ def _through_kubernetes(namespace: str) -> Any:
         raise KubeflowError(
             f"it is not known where Kubeflow Pipelines answers: give --endpoint or {ENDPOINT}, or a kubeconfig ({error})"
         ) from error
-    its = kubernetes._api.configuration
+    its = kubernetes.api.configuration
     proxy = f"/api/v1/namespaces/{namespace}/services/ml-pipeline:8888/proxy"
     configuration: Any = Configuration(host=its.host.rstrip("/") + proxy)
     for name in ("ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "proxy"):

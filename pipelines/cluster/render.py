@@ -17,7 +17,7 @@ from components import images
 from components.shared.platform import IMAGE_DIGEST, SETTINGS_CONFIG_MAP
 from model.errors import ConfigError
 from pipelines.cluster.config import SecretKeys, SyncConfig
-from pipelines.compile import COMPILED, _QuotingDumper
+from pipelines.compile import COMPILED, QuotingDumper
 
 DIGEST_CHARACTERS = 8
 
@@ -103,7 +103,7 @@ def render(text: str, config: SyncConfig) -> RenderedPipeline:
         name=name,
         display_name=spec["pipelineInfo"].get("displayName", name),
         description=spec["pipelineInfo"].get("description", ""),
-        text=yaml.dump_all(documents, Dumper=_QuotingDumper, sort_keys=True, width=120, allow_unicode=True),
+        text=yaml.dump_all(documents, Dumper=QuotingDumper, sort_keys=True, width=120, allow_unicode=True),
         parameters=parameters,
     )
 

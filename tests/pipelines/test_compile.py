@@ -90,7 +90,7 @@ def test_a_choice_that_does_not_fit_the_pipeline_is_refused(choices, words):
 
 @pytest.mark.parametrize("text", ["1e-4", "10", "0x1f", "1_000", ".5", "nan", "-3"])
 def test_a_text_that_looks_like_a_number_is_quoted_for_readers_that_would_take_it_for_one(text):
-    dumped = yaml.dump({"defaultValue": text}, Dumper=compiling._QuotingDumper)
+    dumped = yaml.dump({"defaultValue": text}, Dumper=compiling.QuotingDumper)
     assert dumped == f"defaultValue: '{text}'\n"
     assert yaml.safe_load(dumped) == {"defaultValue": text}
 
