@@ -10,8 +10,7 @@ import pytest
 from pipelines.cluster.connection import Connection
 from pipelines.cluster.kubeflow import open_kubeflow
 from pipelines.cluster.schedules import existing_of
-from tests.cluster.helm import chart_values
-from tests.cluster.release import RELEASE, everything_in, helm
+from tests.cluster.release import RELEASE, chart_values, everything_in, helm
 from tests.cluster.support import get
 from tests.helm.rendering import CHART, merged
 
