@@ -85,7 +85,7 @@ def two(tmp_path_factory):
     """Two judged models in one store."""
     folder = tmp_path_factory.mktemp("two")
     store = str(folder / "a/store")
-    return {name: judge(folder / name, seed, score, store) for name, seed, score in (("a", 0, 0.75), ("b", 1, 0.6))}
+    return {name: judge(folder / name, seed, score, store) for name, seed, score in (("a", 20, 0.75), ("b", 21, 0.6))}
 
 
 @pytest.fixture
