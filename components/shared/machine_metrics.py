@@ -53,6 +53,9 @@ def _measure(run_digest: str, ended: threading.Event) -> None:
                     return
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+            logging.getLogger("mlflow.system_metrics").setLevel(
+                logging.WARNING
+            )  # its start and end are no news in a training's log
             node = os.environ.get("GROUP_RANK", "0")
             monitor = SystemMetricsMonitor(run_id, resume_logging=True, node_id=f"node-{node}")
             monitor.start()
