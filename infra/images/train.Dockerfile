@@ -64,7 +64,7 @@ CMD ["sphinx-x", "--help"]
 COPY --from=code /app /app
 ARG GIT_SHA=unknown
 ARG VERSION=0
-ARG SOURCE=https://github.com/sphinx-x/sphinx-x
+ARG SOURCE=
 ENV SPHINX_X_GIT_SHA=${GIT_SHA}
 LABEL org.opencontainers.image.title="sphinx-x-train" \
       org.opencontainers.image.description="SPHINX-X on Kubeflow: training with DeepSpeed, evaluation" \
