@@ -17,6 +17,7 @@ def compare(
     versions: List[str],  # noqa: UP006
     run_id: str,
     page: dsl.Output[dsl.HTML],
+    links: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> str:
     """Draw one self-contained HTML page that compares what the members scored and what they cost.
@@ -30,6 +31,7 @@ def compare(
         versions: Version of each member in the registry, in the same order.
         run_id: The pipeline run, for links.
         page: The comparison.
+        links: The run's pages in Kubeflow and MLflow, and those of every member.
         metrics: Score by member and benchmark.
 
     Returns:
@@ -44,6 +46,8 @@ def compare(
         made = logic.run(recipe_json, family_json, corpus_uri, judged, run_uris, versions, task_run_id(run_id))
         with open(page.path, "w", encoding="utf-8") as file:
             file.write(made.html)
+        with open(links.path, "w", encoding="utf-8") as file:
+            file.write(made.links)
         for name, value in made.figures.items():
             metrics.log_metric(name, value)
         return made.compared_json

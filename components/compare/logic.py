@@ -1,11 +1,10 @@
 """Gather what the comparison of a family is made of, and draw the page."""
 
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from components.shared import platform
 from components.shared.mlflow_client import explained, open_client, tracking_uri, without_credentials
+from components.shared.pages import as_markdown, pipeline_run_page, version_pages
 from components.shared.task import runs_here, tell
 from model import storage
 from model.contracts.evaluation import RESULT_FILE, Result
@@ -26,6 +25,8 @@ class Made(NamedTuple):
     compared_json: str
     """`model.contracts.family.Compared`."""
     html: str
+    links: str
+    """Markdown."""
     figures: dict[str, float]
     """Score by <member>/<benchmark>, for the Metrics table."""
 
@@ -60,12 +61,13 @@ def run(
     for one, result, run_uri, version in zip(family.members, found, run_uris, versions, strict=True):
         results = sorted(map(_read_result, result.result_uris), key=lambda result: places[result.name])
         members.append(_member(one, family.device, result.model_uri, results, run_uri, version))
+    links = {"pipeline run": pipeline_run_page(run_id), "corpus": corpus_uri, "MLflow": without_credentials(tracking_uri())}
     html = render_comparison(
         ComparisonInput(
             recipe=recipe,
             corpus=read_corpus_manifest(corpus_uri),
             members=members,
-            links={"pipeline run": _run_page(run_id), "corpus": corpus_uri, "MLflow": without_credentials(tracking_uri())},
+            links=links,
         )
     )
     said = verdict(members)
@@ -73,7 +75,9 @@ def run(
     tell("compare", "", "running", note=said)
     compared = Compared(members=tuple(map(_compared, members, found, family.members, versions)))
     scores = {f"{one.name}/{result.name}": result.score for one in members for result in one.results}
-    return Made(compared.to_json(), html, scores)
+    for one in members:
+        links |= {f"{one.name}: {label}": where for label, where in ({"model": one.address} | dict(one.pages)).items()}
+    return Made(compared.to_json(), html, as_markdown("The family", links), scores)
 
 
 def _read_result(result_uri: str) -> Result:
@@ -98,32 +102,9 @@ def _member(
         aliases=sorted(registered.aliases, reverse=True),
         gate_open=registered.tags.get(Tag.GATE) == "open",
         gate_reason=registered.tags.get(Tag.GATE_REASON, ""),
-        pages=_pages(registered, os.environ.get(platform.MLFLOW_UI, "")),
+        pages=version_pages(one.registered_name, version),
         report_file=f"{REPORTS_FOLDER}/{one.name}.html" if runs_here() else "",
     )
-
-
-def _pages(registered: object, ui: str) -> dict[str, str]:
-    """A version's pages in MLflow's own interface, where the platform says where that is."""
-    if not ui:
-        return {}
-    name, version, run_id = (getattr(registered, field) for field in ("name", "version", "run_id"))
-    model_id = (getattr(registered, "source", "") or "").removeprefix("models:/")
-    root = f"{ui.rstrip('/')}/#"
-    client = open_client()
-    with explained(f"look up the training run of {name} version {version}"):
-        experiment = client.get_run(run_id).info.experiment_id
-    return {
-        "version": f"{root}/models/{name}/versions/{version}",
-        "training run": f"{root}/experiments/{experiment}/runs/{run_id}",
-        "report and files": f"{root}/experiments/{experiment}/models/{model_id}/artifacts",
-    }
-
-
-def _run_page(run_id: str) -> str:
-    """The pipeline run's page in Kubeflow, or its id where nobody says where Kubeflow is."""
-    ui = os.environ.get(platform.KUBEFLOW_UI, "")
-    return f"{ui.rstrip('/')}/#/runs/details/{run_id}" if ui else run_id
 
 
 def _compared(one: ComparedModel, judged: JudgedMember, member: CheckedMember, version: str) -> ComparedMember:

@@ -19,6 +19,7 @@ def register(
     run_id: str,
     page: dsl.Input[dsl.HTML],
     release: dsl.Output[dsl.Artifact],
+    links: dsl.Output[dsl.Markdown],
     member: str = "",
 ) -> str:
     """Make the model a registered version with the alias candidate, its scores and the gate's decision as tags.
@@ -36,6 +37,7 @@ def register(
         run_id: The pipeline run.
         page: The report, which travels with the model.
         release: Name, version and tags; the files stay in MLflow.
+        links: The version, its training run and its files in MLflow.
         member: Name of the model in a family run.
 
     Returns:
@@ -48,12 +50,15 @@ def register(
         from pathlib import Path
 
         from components.register import logic
+        from components.shared.pages import as_markdown, version_pages
 
         made = logic.run(
             recipe_json, corpus_uri, model_uri, run_uri, result_uris, decision_json, registered_name, task_run_id(run_id),
             Path(page.path),
         )  # fmt: skip
         made.write(release.path)
+        with open(links.path, "w", encoding="utf-8") as file:
+            file.write(as_markdown("Registered", {"model": made.uri} | version_pages(made.name, made.version)))
         release.metadata = {
             "uri": made.uri,
             "version": made.version,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from components.shared.mlflow_client import tracking_uri, without_credentials
+from components.shared.pages import pipeline_run_page
 from components.shared.registry import champion_results
 from components.shared.task import tell
 from model import storage
@@ -71,7 +72,11 @@ def run(
             log=read_log(run_uri),
             shown=read_shown({result.name: uri for uri, result in found}),
             registered_name=registered_name,
-            links={"pipeline run": run_id, "model": model_uri, "MLflow": without_credentials(tracking_uri())},
+            links={
+                "pipeline run": pipeline_run_page(run_id),
+                "model": model_uri,
+                "MLflow": without_credentials(tracking_uri()),
+            },
         )
     )
     gate = OPEN if decision.promote and promote != "never" else CLOSED

@@ -94,7 +94,7 @@ def check_reachable() -> str:
     if (database := _database_file(uri)) is not None:
         _check_database(database)
         return uri
-    with _impatient(), explained("reach MLflow"):
+    with impatient(), explained("reach MLflow"):
         open_client().search_experiments(max_results=1)
     return without_credentials(uri)
 
@@ -186,8 +186,8 @@ def _check_database(file: Path) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """MLflow's client with a short time-out and one try."""
+def impatient() -> Iterator[None]:
+    """For questions whose answer is not worth waiting for: MLflow's client with a short time-out and one try."""
     patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(CHECK_TIMEOUT_SECONDS), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)

@@ -19,8 +19,8 @@ SETTINGS_CONFIG_MAP = f"{PREFIX}-settings"
 S3_SECRET, MLFLOW_SECRET = f"{PREFIX}-s3", f"{PREFIX}-mlflow"
 """Names in the compiled pipelines; the uploader puts in those of the chart's values."""
 
-STORE, QUEUE, DEADLINE_HOURS, MLFLOW_UI, KUBEFLOW_UI = (
-    f"SPHINX_X_{name}" for name in ("STORE", "QUEUE", "TRAIN_DEADLINE_HOURS", "MLFLOW_UI", "KUBEFLOW_UI")
+STORE, QUEUE, DEADLINE_HOURS, MLFLOW_UI, KUBEFLOW_UI, TRAINJOB_UI = (
+    f"SPHINX_X_{name}" for name in ("STORE", "QUEUE", "TRAIN_DEADLINE_HOURS", "MLFLOW_UI", "KUBEFLOW_UI", "TRAINJOB_UI")
 )
 GPUS_AUTOSCALED, GPU_MEMORY_GB = "SPHINX_X_GPUS_AUTOSCALED", "SPHINX_X_GPU_MEMORY_GB"
 """For checks before a run: "true" where GPU nodes come when they are asked for; memory of one GPU where nodes have no label for it."""
@@ -37,6 +37,7 @@ SETTINGS = (
     DEADLINE_HOURS,
     MLFLOW_UI,
     KUBEFLOW_UI,
+    TRAINJOB_UI,
     GPUS_AUTOSCALED,
     GPU_MEMORY_GB,
 )

@@ -29,6 +29,7 @@ def train(
     run_id: str,
     task_config: dsl.TaskConfig,
     model: dsl.Output[dsl.Model],
+    links: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
     device: str = "gpu",
     member: str = "",
@@ -49,6 +50,7 @@ def train(
         run_id: The pipeline run, for MLflow.
         task_config: Resources, tolerations, node selector and environment of this task, for the nodes; Kubeflow fills it in.
         model: The exported model's manifest; the weights stay in the store.
+        links: The training run in MLflow, the TrainJob, the log.
         metrics: Steps, samples, tokens and seconds.
         device: gpu or cpu: what the nodes train on; on a laptop training takes what is there.
         member: Name of the model in a family run.
@@ -67,6 +69,8 @@ def train(
             device, task_config, member,
         )  # fmt: skip
         trained.manifest.write(model.path)
+        with open(links.path, "w", encoding="utf-8") as file:
+            file.write(trained.links)
         model.metadata = logic.metadata(trained)
         for name, value in logic.figures(trained.manifest).items():
             metrics.log_metric(name, value)

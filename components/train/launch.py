@@ -18,6 +18,7 @@ from urllib.parse import urlparse
 from components.shared import platform
 from components.shared.kubernetes_client import Kubernetes, KubernetesError, connect, mounted_namespace, path_of
 from components.shared.mlflow_client import without_credentials
+from components.shared.pages import training_run_page, trainjob_page
 from components.shared.task import tell
 from components.train.follow import LOG_MARK, Follower
 from components.train.submit import find, is_terminal, refuse_second_writer, submit
@@ -46,13 +47,16 @@ def train_on_cluster(
     device: Literal["gpu", "cpu"],
     pipeline_run: str,
     wishes: NodeWishes,
-) -> None:
+) -> str:
     """Train to the end on the nodes of a TrainJob.
 
     Args:
         namespace: Where the TrainJob is made; the chart's TrainingRuntimes are there.
         pipeline_run: Identity of the pipeline run.
         wishes: What was set on the Kubeflow task.
+
+    Returns:
+        Where the TrainJob can be looked at.
 
     Raises:
         TrainError: training failed; says why in one sentence.
@@ -97,9 +101,12 @@ def train_on_cluster(
         trainjob, adopted = submit(kube, build_trainjob(wish), say, prepare)
         ranks = f"{num_nodes} x {processes} processes on {device}"
         say(f"{'adopted' if adopted else 'made'} TrainJob {namespace}/{wish.name}: {ranks}; its run is {folder}")
+        page = trainjob_page(namespace, wish.name)
+        say(f"look at it: {page}; its curves: {training_run_page(run_digest(spec)) or 'in the log'}")
         with _cleaned_up(kube, namespace, wish.name, owner):
             beat = Heartbeat(kube, path_of("trainjobs", namespace, wish.name)) if owner is None else None
             Follower(kube, trainjob, stored_reason, say, beat or (lambda: None)).to_the_end()
+    return page
 
 
 def say(line: str) -> None:

@@ -3,6 +3,7 @@
 from typing import Any, Literal, NamedTuple
 
 from components.shared.kubernetes_client import namespace_to_train_in
+from components.shared.pages import as_markdown, pipeline_run_page, training_run_page
 from components.shared.task import tell
 from components.train.local import train_here
 from components.train.trainjob import NodeWishes
@@ -10,7 +11,7 @@ from model import storage
 from model.contracts.checkpoint import ModelManifest
 from model.errors import ConfigError, TrainError
 from model.train.config import TrainConfig
-from model.train.spec import LOG_FILE, TrainSpec, finished_model, model_uri, run_uri
+from model.train.spec import LOG_FILE, TrainSpec, finished_model, model_uri, run_digest, run_uri
 from model.weights import read_base
 
 
@@ -25,6 +26,8 @@ class Outputs(NamedTuple):
 class Trained(NamedTuple):
     outputs: Outputs
     manifest: ModelManifest
+    links: str
+    """Markdown."""
 
 
 def run(
@@ -60,20 +63,23 @@ def run(
         )
     run_folder = run_uri(spec)
     manifest = finished_model(spec)
-    tell("train", member, "running", log=storage.join(run_folder, LOG_FILE), note="finished before" if manifest else "")
+    log = storage.join(run_folder, LOG_FILE)
+    tell("train", member, "running", log=log, note="finished before" if manifest else "")
+    pages = {"pipeline run": pipeline_run_page(run_id)}
     if manifest is None:
         if (namespace := namespace_to_train_in()) is None:
             train_here(spec, run_folder, num_nodes, processes_per_node, device, run_id)
         else:
             from components.train.launch import train_on_cluster
 
-            train_on_cluster(
+            pages["TrainJob"] = train_on_cluster(
                 spec, namespace, num_nodes, processes_per_node, _known_device(device), run_id, NodeWishes.of_task(task_config)
             )
         if (manifest := finished_model(spec)) is None:
             raise TrainError(f"training of {run_folder} ended without a model; its log says where it stopped.")
     print(f"{config.variant}: {manifest.steps} steps, {manifest.samples_seen} samples, at {model_uri(spec)}")
-    return Trained(Outputs(model_uri(spec), run_folder, manifest.digest), manifest)
+    pages |= {"training run in MLflow": training_run_page(run_digest(spec)), "log": log, "model": model_uri(spec)}
+    return Trained(Outputs(model_uri(spec), run_folder, manifest.digest), manifest, as_markdown("Training", pages))
 
 
 def _known_device(device: str) -> Literal["gpu", "cpu"]:

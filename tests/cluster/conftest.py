@@ -112,8 +112,9 @@ def settings(namespace: str, s3: S3) -> dict[str, str]:
         "SPHINX_X_STORE": s3.uri(),
         "SPHINX_X_QUEUE": "",
         "SPHINX_X_TRAIN_DEADLINE_HOURS": "1",
-        "SPHINX_X_MLFLOW_UI": "",
+        "SPHINX_X_MLFLOW_UI": "https://mlflow.example.org",
         "SPHINX_X_KUBEFLOW_UI": "",
+        "SPHINX_X_TRAINJOB_UI": "",
     }
     support.apply(namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sphinx-x-settings"}, "data": data})
     return data

@@ -73,6 +73,7 @@ annotations:
   "SPHINX_X_TRAIN_DEADLINE_HOURS" ($training.deadlineHours | toString)
   "SPHINX_X_MLFLOW_UI" .Values.mlflow.uiUrl
   "SPHINX_X_KUBEFLOW_UI" .Values.kfp.uiUrl
+  "SPHINX_X_TRAINJOB_UI" .Values.training.uiUrl
   "SPHINX_X_GPUS_AUTOSCALED" (ternary "true" "" $training.gpusAutoscaled)
   "SPHINX_X_GPU_MEMORY_GB" (ternary ($training.gpuMemoryGb | toString) "" (gt (float64 $training.gpuMemoryGb) 0.0))
 -}}
