@@ -65,13 +65,9 @@ class Follower:
         of_jobset = {"labelSelector": f"jobset.sigs.k8s.io/jobset-name={name}"}
         of_name = {"fieldSelector": f"metadata.name={name}"}
         with ExitStack() as held:
-            watch = lambda kind, selector: held.enter_context(  # noqa: E731
-                Watched(self._kube, path_of(kind, namespace), changed.set, **selector)
-            )
             self._trainjobs, self._jobsets, self._pods = (
-                watch("trainjobs", of_name),
-                watch("jobsets", of_name),
-                watch("pods", of_jobset),
+                held.enter_context(Watched(self._kube, path_of(kind, namespace), changed.set, **selector))
+                for kind, selector in (("trainjobs", of_name), ("jobsets", of_name), ("pods", of_jobset))
             )
             held.enter_context(LogTail(self._kube, namespace, self._pods.objects, lambda line: self._say(f"{LOG_MARK}{line}")))
             while not self._look():

@@ -1,41 +1,53 @@
 #!/usr/bin/env bash
-# Builds helm from its Go module, once per version, and prints the path of the binary. No helm package is needed.
+# Builds helm, or promtool for the tests of the chart's rules, from its Go module, once per version, and prints the path of the binary.
 #
-#   infra/helm/build.sh            build if the cache lacks it, print the path
-#   infra/helm/build.sh --path     print the path only; exit status 1 where it is not built
+#   infra/helm/build.sh [helm|promtool]           build if the cache lacks it, print the path
+#   infra/helm/build.sh [helm|promtool] --path    print the path only; exit status 1 where it is not built
 #
-# The checksum database of Go vouches for the module; nothing is fetched but modules.
+# The checksum database of Go vouches for the modules; nothing is fetched but modules.
 set -euo pipefail
 
-version=v3.21.4
-# What `helm template` and `helm lint` take a cluster to be when there is none; the same line as the client library's.
-kubernetes_minor=36
+tool=helm
+[[ "${1:-}" != helm && "${1:-}" != promtool ]] || { tool=$1; shift; }
+
+case $tool in
+    helm)
+        version=v3.21.4
+        package=helm.sh/helm/v3/cmd/helm
+        set_to="-X helm.sh/helm/v3/internal/version.version=$version"
+        # What `helm template` and `helm lint` take a cluster to be when there is none; the same line as the client library's.
+        for place in pkg/lint/rules pkg/chartutil; do
+            set_to+=" -X helm.sh/helm/v3/$place.k8sVersionMajor=1 -X helm.sh/helm/v3/$place.k8sVersionMinor=36"
+        done
+        ;;
+    promtool)
+        version=v0.316.0
+        package=github.com/prometheus/prometheus/cmd/promtool
+        set_to=""
+        ;;
+esac
 
 cache="${SPHINX_X_CACHE:-$HOME/.cache/sphinx-x}/bin"
-helm="$cache/helm-$version"
+binary="$cache/$tool-$version"
 
 if [[ "${1:-}" == --path ]]; then
-    echo "$helm"
-    [[ -x "$helm" ]]
+    echo "$binary"
+    [[ -x "$binary" ]]
     exit
 fi
 
-if [[ ! -x "$helm" ]]; then
+if [[ ! -x "$binary" ]]; then
     command -v go >/dev/null || {
-        echo "helm is built from its Go module, and there is no Go on the PATH: install Go 1.26 or newer from https://go.dev/dl." >&2
+        echo "$tool is built from its Go module, and there is no Go on the PATH: install Go 1.26 or newer from https://go.dev/dl." >&2
         exit 1
     }
     mkdir -p "$cache"
-    scratch="$(mktemp -d "$cache/.helm-build.XXXXXX")"
+    scratch="$(mktemp -d "$cache/.$tool-build.XXXXXX")"
     trap 'rm -rf "$scratch"' EXIT
-    echo "building helm $version (some minutes of two cores, once)" >&2
-    package=helm.sh/helm/v3
-    set_to="-X $package/internal/version.version=$version"
-    for place in pkg/lint/rules pkg/chartutil; do
-        set_to+=" -X $package/$place.k8sVersionMajor=1 -X $package/$place.k8sVersionMinor=$kubernetes_minor"
-    done
-    # -p 2: other builds may run beside this one.
-    CGO_ENABLED=0 GOBIN="$scratch" nice -n 10 go install -p 2 -trimpath -ldflags "-s -w $set_to" "$package/cmd/helm@$version" >&2
-    mv "$scratch/helm" "$helm"
+    echo "building $tool $version (some minutes of two cores, once)" >&2
+    # -p 2: other builds may run beside this one. The tag leaves out promtool's clients of every cloud.
+    CGO_ENABLED=0 GOBIN="$scratch" nice -n 10 \
+        go install -p 2 -trimpath -tags remove_all_sd -ldflags "-s -w $set_to" "$package@$version" >&2
+    mv "$scratch/$tool" "$binary"
 fi
-echo "$helm"
+echo "$binary"

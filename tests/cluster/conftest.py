@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from components.shared.kubernetes_client import Kubernetes, connect
 from tests.cluster import support
+from tests.cluster.train_runtime import train_runtime
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,6 +48,19 @@ def namespace() -> Iterator[str]:
     yield name
     if not os.environ.get("SPHINX_X_TEST_KEEP"):
         support.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def runtime(namespace: str) -> str:
+    """Variant whose TrainingRuntime is in the test's namespace."""
+    support.apply(namespace, train_runtime("nano", support.OPS_IMAGE, grace_seconds=5))
+    return "nano"
+
+
+@pytest.fixture(scope="session")
+def api() -> Kubernetes:
+    """The client that the launcher and the reaper use."""
+    return connect()
 
 
 @dataclass(frozen=True)

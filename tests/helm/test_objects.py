@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 import yaml
+from mlflow.environment_variables import _MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS, _MLFLOW_WEBHOOK_ALLOWED_SCHEMES
 
 from components.shared.platform import ATTEMPT, EXIT_FINAL
 from pipelines.cluster.render import compiled_pipelines
@@ -197,6 +198,20 @@ def test_mlflow_is_called_by_names_that_it_accepts():
         service["selector"].items()
         <= find(objects, "Deployment", "sphinx-x-mlflow")["spec"]["template"]["metadata"]["labels"].items()
     )
+
+
+def test_webhooks_keep_their_key_and_reach_this_cluster_only_where_told():
+    def environment(**server) -> dict[str, dict]:
+        objects = render(mlflow={"trackingUri": "", "server": {"enabled": True, **server}})
+        pod = find(objects, "Deployment", "sphinx-x-mlflow")["spec"]["template"]["spec"]
+        return {one["name"]: one for one in pod["containers"][0]["env"] if "WEBHOOK" in one["name"]}
+
+    assert environment() == {}
+    told = environment(webhooks={"existingSecret": {"name": "hooks"}, "privateAddresses": True})
+    key = told.pop("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY")["valueFrom"]["secretKeyRef"]
+    assert key == {"name": "hooks", "key": "encryptionKey"}
+    # MLflow's own names: a later version that drops them must not go unnoticed.
+    assert set(told) == {flag.name for flag in (_MLFLOW_WEBHOOK_ALLOWED_SCHEMES, _MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS)}
 
 
 def test_mlflow_s_records_outlive_the_chart_unless_told_otherwise():

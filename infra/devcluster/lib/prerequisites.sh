@@ -3,6 +3,7 @@
 
 APT_PACKAGES="containerd runc containernetworking-plugins iptables conntrack ethtool socat curl openssl util-linux iproute2"
 APT_BUILD_PACKAGES="maven openjdk-17-jre-headless" # only until the S3 server's image is in the cache
+APT_IMAGE_PACKAGES="buildah debootstrap" # our images, where there is no Docker or Podman
 
 check_root() {
   [ "$(id -u)" = 0 ] || die "needs root, for network namespaces and containers: sudo $HERE/cluster $command"
@@ -18,6 +19,23 @@ check_host() {
   if [ ! -e "$IMAGES/s3proxy.tar" ]; then check_java; fi
   check_kernel
   check_disk "$@"
+}
+
+# Whether the cluster could run here once its packages are installed; the tests ask, to skip with the reason.
+check_machine() {
+  check_root
+  if [ ! -e "$BIN/.complete" ]; then check_go; fi
+  check_kernel
+  unshare --net --mount --ipc true 2> /dev/null || die "this machine gives root no namespaces of its own (a container without privileges?)."
+  check_disk --images
+}
+
+install_packages() {
+  check_root
+  command -v apt-get > /dev/null || die "packages are installed by apt-get, and this is no Debian; README.md names what is needed."
+  apt-get update -qq
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $APT_PACKAGES $APT_BUILD_PACKAGES $APT_IMAGE_PACKAGES > /dev/null
 }
 
 check_commands() {
@@ -38,7 +56,7 @@ check_go() {
 
 check_engine() {
   command -v docker || command -v podman || command -v buildah ||
-    die "Docker, Podman or Buildah is needed to build our images: apt-get install -y --no-install-recommends buildah debootstrap"
+    die "Docker, Podman or Buildah is needed to build our images: apt-get install -y --no-install-recommends $APT_IMAGE_PACKAGES"
 } > /dev/null
 
 check_java() {

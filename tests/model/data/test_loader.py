@@ -2,62 +2,21 @@
 
 import json
 import os
-import shutil
 import threading
 import time
-from dataclasses import fields
-from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 
 from model import storage
-from model.build import build_model
 from model.data.deal import deal
-from model.data.features import FeatureCache
-from model.data.lengths import corpus_lengths
-from model.data.loader import open_loader
-from model.data.materialise import PackBatch
 from model.data.plan import make_plan
 from model.data.plan_rejects import PLAN_REJECTS_FILE, write_plan_rejects
-from model.data.shards import read_index, read_pictures
+from model.data.shards import read_index
 from model.errors import ConfigError, DataError, StorageError
-from model.sphinx_x.image_processing_sphinx_x import cut_views, open_picture
-from model.sphinx_x.modeling_sphinx_x import SphinxXForConditionalGeneration
 from model.train.config import load_train_config
-from model.train.spec import read_corpus_manifest
-from tests.support.corpora import make_base, make_corpus
-from tests.support.raw_layouts import picture
+from tests.model.data.loading import Run, same
 from tests.support.variants import NANO
-
-
-def config_of(**loader):
-    packs = {"tokens_per_pack": 512, "batch_size": 8, "packs_multiple": 4}
-    settings = {"read_timeout_s": 20, "feature_cache_mb": 0, **loader}
-    return load_train_config("nano", {"epochs": 2, "packs": packs, "loader": settings})
-
-
-class Run:
-    """A corpus, a base and their plan."""
-
-    def __init__(self, folder: Path, store_uri: str) -> None:
-        self.corpus_uri = make_corpus(folder, store_uri, {"coco-detection": 2.0, "llava": 0.5})
-        self.corpus = read_corpus_manifest(self.corpus_uri)
-        self.base_uri = make_base([one.uri for one in self.corpus.datasets], storage.join(store_uri, "base"))
-        lengths = corpus_lengths(self.corpus_uri, self.base_uri, store_uri)
-        self.plan = make_plan(self.corpus, lengths, NANO, config_of())
-
-    def open(self, rank: int = 0, world_size: int = 1, first_step: int = 0, encode=None, **loader):
-        config = config_of(**loader)
-        return open_loader(self.plan, self.corpus_uri, self.base_uri, NANO, config, rank, world_size, first_step, encode)
-
-    def read(self, *arguments, **loader) -> list[list[PackBatch]]:
-        with self.open(*arguments, **loader) as steps:
-            return [step.packs for step in steps]
-
-    def shard(self, dataset: int) -> str:
-        return storage.join(self.corpus.datasets[dataset].uri, self.corpus.datasets[dataset].manifest.shards[0].file)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +29,6 @@ def local(tmp_path_factory) -> Run:
 def own(tmp_path) -> Run:
     """A run whose files a test may damage."""
     return Run(tmp_path, str(tmp_path / "store"))
-
-
-def same(one: PackBatch, other: PackBatch) -> bool:
-    return all(
-        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-        for a, b in ((getattr(one, field.name), getattr(other, field.name)) for field in fields(PackBatch))
-    )
 
 
 def test_a_batch_holds_what_the_plan_says(local):
@@ -257,100 +209,3 @@ def test_a_store_that_has_lost_a_shard_is_named(s3, tmp_path):
     storage.delete_tree(run.shard(2))
     with pytest.raises(StorageError, match="s3://.*vqav2-.*00000.tar: it does not exist"):
         run.read(workers=2)
-
-
-class CountedEncoders:
-    """Nano's encoders, and how often they were asked."""
-
-    def __init__(self, model: SphinxXForConditionalGeneration) -> None:
-        self.model = model
-        self.calls = 0
-
-    def __call__(self, conv_views: torch.Tensor, vit_views: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        return self.model.encode_views(conv_views, vit_views)
-
-
-@pytest.fixture(scope="module")
-def nano() -> SphinxXForConditionalGeneration:
-    return build_model(NANO, None)
-
-
-@pytest.fixture
-def encoders(nano) -> CountedEncoders:
-    return CountedEncoders(nano)
-
-
-def num_pictures(run: Run) -> int:
-    """Different pictures of the corpus that the plan shows."""
-    return len({row for one in run.corpus.datasets for row in read_pictures(one.uri).column("digest").to_pylist()})
-
-
-@pytest.mark.parametrize("workers", [0, 3])
-def test_a_picture_is_encoded_once_and_its_features_are_those_of_the_encoders(local, tmp_path, encoders, workers):
-    batches = local.read(0, 1, 0, encoders, workers=workers, feature_cache_mb=8, cache_dir=str(tmp_path))
-    shown = num_pictures(local)
-    assert encoders.calls == shown if workers == 0 else shown <= encoders.calls <= shown + 2 * workers
-    plain = local.read()
-    for with_features, with_views in zip(chain(*batches), chain(*plain), strict=True):
-        assert with_features.conv_views is None
-        if with_views.conv_views is None:
-            assert with_features.features is None
-            continue
-        expected = encoders.model.encode_views(with_views.conv_views, with_views.vit_views)
-        torch.testing.assert_close(with_features.features, expected, rtol=1e-4, atol=1e-4)
-    assert not list(tmp_path.rglob("*.*")), "the last to close leaves nothing behind"
-
-
-def test_a_cache_that_holds_nothing_gives_the_same_features_bit_by_bit(local, tmp_path, encoders):
-    cached = local.read(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
-    calls = encoders.calls
-    tail = local.read(0, 1, 2, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
-    assert encoders.calls > calls
-    assert all(same(a, b) for one, two in zip(cached[2:], tail, strict=True) for a, b in zip(one, two, strict=True))
-
-
-def test_features_that_a_killed_run_left_are_used_by_the_one_that_goes_on(local, tmp_path, encoders):
-    left_open = local.open(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
-    list(left_open)
-    calls = encoders.calls
-    (kept,) = tmp_path.glob("sphinx-x-features-*/*")
-    shutil.copytree(kept, tmp_path / "aside")
-    left_open.close()
-    shutil.move(tmp_path / "aside", kept)
-    local.read(0, 1, 0, encoders, feature_cache_mb=8, cache_dir=str(tmp_path))
-    assert encoders.calls == calls
-
-
-def test_ranks_share_features_and_the_last_to_close_removes_them(local, tmp_path, encoders):
-    settings = {"feature_cache_mb": 8, "cache_dir": str(tmp_path)}
-    with local.open(0, 2, 0, encoders, **settings) as first, local.open(1, 2, 0, encoders, **settings) as second:
-        for _ in zip(first, second, strict=True):
-            pass
-        second.close()
-        assert encoders.calls == num_pictures(local)
-        (folder,) = tmp_path.glob("sphinx-x-features-*/*")
-        assert len([path for path in folder.iterdir() if not path.name.startswith(".")]) == num_pictures(local)
-    assert not folder.exists()
-
-
-def test_a_feature_cache_keeps_no_more_than_it_may(local, tmp_path, nano):
-    views = cut_views(open_picture(picture(80, 40)), NANO.geometry.grid, NANO.geometry.conv_px, NANO.geometry.vit_px)
-    one = nano.encode_views(torch.from_numpy(views.conv), torch.from_numpy(views.vit))
-    cache = FeatureCache(nano.encode_views, "key", 3 * one.numel() * one.element_size(), str(tmp_path))
-    for number in range(5):
-        assert torch.equal(cache.features(f"{number:064d}", lambda: views), one)
-    assert len(list(cache.folder.glob("0*"))) == 3
-    assert all(torch.equal(cache.features(f"{number:064d}", lambda: views), one) for number in range(5))
-    cache.close()
-
-
-def test_features_in_sixteen_bits_come_back_as_they_were(tmp_path):
-    views = cut_views(open_picture(picture(80, 40)), NANO.geometry.grid, NANO.geometry.conv_px, NANO.geometry.vit_px)
-    made = torch.randn(3, 5, 288).bfloat16()
-    cache = FeatureCache(lambda conv_views, vit_views: made, "key", 1 << 20, str(tmp_path))
-    first, second = (cache.features("a" * 64, lambda: views) for _ in range(2))
-    assert first.dtype == second.dtype == torch.bfloat16
-    assert torch.equal(first, made)
-    assert torch.equal(second, made)
-    cache.close()
