@@ -43,6 +43,7 @@ EVERYTHING: dict[str, Any] = {
     "kfp": {"uiUrl": "https://kubeflow.example", "multiUser": True, "ca": {"configMap": "roots"}},
     "schedules": [{"name": "nightly", "cron": "0 0 2 * * *", "parameters": {"data_recipe_uri": "s3://bucket/recipe.yaml"}}],
     "training": {
+        "uiUrl": "https://look.example/{namespace}/{name}",
         "gpusAutoscaled": True,
         "gpuMemoryGb": 80,
         "scheduling": {"mode": "kueue", "localQueue": "gpus"},
