@@ -9,13 +9,13 @@ S3 settings come from the environment, the same names on a laptop, in a componen
 AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_S3).
 """
 
-import functools
 import hashlib
 import os
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from model.errors import StorageError
 from model.storage_faults import explained
+from model.storage_s3 import bucket_and_key, new_s3_client, s3_client, transfer_config
 
 
 class FileInfo(BaseModel):
@@ -32,6 +33,8 @@ class FileInfo(BaseModel):
     path: str
     """Path relative to the folder."""
     bytes: int
+    changed: datetime | None = None
+    """When it was written last; None where the filesystem does not say."""
 
 
 def join(uri: str, *parts: str) -> str:
@@ -118,7 +121,7 @@ def write_new(uri: str, data: bytes) -> bool:
             return True
         from botocore.exceptions import ClientError
 
-        bucket, key = _bucket_and_key(uri)
+        bucket, key = bucket_and_key(uri)
         try:
             s3_client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
         except ClientError as error:
@@ -136,10 +139,23 @@ def list_files(uri: str) -> list[FileInfo]:
         found = filesystem.find(path, detail=True)
     root = path.rstrip("/") + "/"
     return [
-        FileInfo(path=name.removeprefix(root), bytes=int(info["size"]))
+        FileInfo(path=name.removeprefix(root), bytes=int(info["size"]), changed=_changed(info))
         for name, info in sorted(found.items())
         if name.startswith(root)
     ]
+
+
+def _changed(info: dict[str, Any]) -> datetime | None:
+    """Filesystems say it by different names and types: LastModified (s3fs), mtime in seconds (local), created (memory), ..."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        said = info.get(name)
+        if isinstance(said, int | float):
+            return datetime.fromtimestamp(said, UTC)
+        if isinstance(said, str):
+            said = datetime.fromisoformat(said)
+        if isinstance(said, datetime):
+            return said if said.tzinfo else said.replace(tzinfo=UTC)
+    return None
 
 
 def delete_tree(uri: str) -> None:
@@ -162,8 +178,8 @@ def upload_file(path: Path, uri: str) -> None:
         if target is not None:
             _copy_whole(path, target)
         elif uri.startswith("s3://"):
-            bucket, key = _bucket_and_key(uri)
-            s3_client().upload_file(str(path), bucket, key, Config=_transfer_config())
+            bucket, key = bucket_and_key(uri)
+            s3_client().upload_file(str(path), bucket, key, Config=transfer_config())
         else:
             filesystem, remote = _open_filesystem(uri)
             filesystem.put_file(str(path), remote)
@@ -178,8 +194,8 @@ def download_file(uri: str, path: Path) -> None:
             return
         with _temporary_beside(path) as (file, temporary):
             if uri.startswith("s3://"):
-                bucket, key = _bucket_and_key(uri)
-                s3_client().download_fileobj(bucket, key, file, Config=_transfer_config())
+                bucket, key = bucket_and_key(uri)
+                s3_client().download_fileobj(bucket, key, file, Config=transfer_config())
             else:
                 filesystem, remote = _open_filesystem(uri)
                 filesystem.get_file(remote, file)
@@ -236,39 +252,10 @@ def check_writable(folder_uri: str) -> None:
             write_bytes(probe, b"")
             delete_tree(probe)
             return
-        bucket, key = _bucket_and_key(probe)
-        hasty = _new_s3_client(max_attempts=2, timeout_seconds=5)
+        bucket, key = bucket_and_key(probe)
+        hasty = new_s3_client(max_attempts=2, timeout_seconds=5)
         hasty.put_object(Bucket=bucket, Key=key, Body=b"")
         hasty.delete_object(Bucket=bucket, Key=key)
-
-
-@functools.lru_cache(maxsize=1)
-def s3_client() -> Any:
-    """One boto3 client a process, with retries for throttling and lost connections."""
-    return _new_s3_client(max_attempts=8, timeout_seconds=60)
-
-
-def _new_s3_client(max_attempts: int, timeout_seconds: int) -> Any:
-    try:
-        import boto3
-        from botocore.config import Config
-    except ImportError as error:
-        raise StorageError("s3:// needs boto3, which is not installed; run: pip install 'sphinx-x[s3]'") from error
-    retries = {"max_attempts": max_attempts, "mode": "standard"}
-    return boto3.client(
-        "s3", config=Config(retries=retries, connect_timeout=min(10, timeout_seconds), read_timeout=timeout_seconds)
-    )
-
-
-def _transfer_config() -> Any:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=8)
-
-
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def _open_filesystem(uri: str) -> tuple[Any, str]:

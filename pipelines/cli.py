@@ -13,6 +13,7 @@ from pipelines.commands import (
     demo,
     doctor,
     family,
+    gc,
     logs,
     plan,
     pull,
@@ -66,6 +67,7 @@ for command in (
     pull.pull,
     chat.chat,
     reap.reap,
+    gc.gc,
 ):
     app.command()(command)
 app.command(name="compile")(compile.compile_pipelines)

@@ -110,6 +110,25 @@ def newest_version(registered_name: str) -> RegisteredVersion | None:
     return RegisteredVersion(found[0].name, str(found[0].version), dict(found[0].tags)) if found else None
 
 
+def all_versions() -> list[RegisteredVersion]:
+    """Every version of ours in the registry, of every name.
+
+    Raises:
+        RegistryError: there is no registry, or it does not answer.
+    """
+    if not has_database():
+        raise RegistryError(
+            f"there is no registry here; set MLFLOW_TRACKING_URI, or change to the folder that holds {WORKSPACE}."
+        )
+    client, found, page = open_client(), [], None
+    with explained("list the registered versions"):
+        while page != "":
+            versions = client.search_model_versions(max_results=1000, page_token=page)
+            found += [RegisteredVersion(one.name, str(one.version), dict(one.tags)) for one in versions]
+            page = versions.token or ""
+    return [one for one in found if Tag.RUN_DIGEST in one.tags]
+
+
 def champion_results(registered_name: str) -> tuple[str, list[Result]] | None:
     """Version and results of the champion; None where a name has none yet. Downloads the results alone.
 

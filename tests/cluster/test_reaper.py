@@ -12,6 +12,7 @@ from components.train.launch import Stopped, _cleaned_up
 from components.train.reaper import Reaper
 from components.train.submit import submit
 from components.train.trainjob import HEARTBEAT
+from pipelines.commands.gc import _on_the_cluster
 from tests.cluster.support import get, kubectl, wait_for
 from tests.cluster.trainjobs import SECONDS, Story, delete, pods_of, trainjob, wish, workflow
 
@@ -92,6 +93,19 @@ def test_the_command_that_the_chart_runs_reaps_within_a_minute_of_terminate(api,
         [*command[:4], "--namespace", namespace], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert once.stdout == f"no TrainJob of {namespace} is unwanted\n", once.stderr
+
+
+def test_cleaning_a_store_waits_for_the_pipeline_runs_that_use_it(api, namespace, runtime):
+    asked = wish(namespace, owner=workflow(namespace, "uses-the-store"))
+    submit(api, trainjob(asked, "time.sleep(600)"))
+    training, running = _on_the_cluster(namespace)
+    assert training == [asked.run_digest[:12]]
+    assert "uses-the-store" in running
+    kubectl(
+        "-n", namespace, "patch", "workflow", "uses-the-store", "--type=merge", "-p", '{"spec":{"activeDeadlineSeconds":0}}'
+    )
+    assert "uses-the-store" not in _on_the_cluster(namespace)[1]
+    delete(namespace, asked.name)
 
 
 def test_a_laptops_trainjob_goes_when_its_heart_has_stopped(api, namespace, runtime):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_what_is_written_is_read_listed_and_deleted(place):
     storage.delete_tree(storage.join(place, "a"))
     assert [file.path for file in storage.list_files(place)] == ["c.txt"]
     storage.delete_tree(storage.join(place, "never-there"))
+
+
+def test_a_listing_says_when_a_file_was_written(place):
+    before = datetime.now(UTC) - timedelta(seconds=2)  # S3 knows whole seconds
+    storage.write_text(storage.join(place, "c.txt"), "é")
+    (file,) = storage.list_files(place)
+    assert file.changed is not None
+    assert before <= file.changed <= datetime.now(UTC) + timedelta(seconds=2)
 
 
 def test_a_new_file_is_made_by_exactly_one_of_many(place):

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from model import storage
+from model import storage, storage_s3
 
 START_SECONDS = 60
 """A cold import of the server's packages on a busy machine takes some ten seconds."""
@@ -95,7 +95,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     with _proxy(s3_server, faults) as endpoint:
         set_environment(monkeypatch, endpoint)
         bucket = f"bucket-{uuid.uuid4().hex[:12]}"
-        storage.s3_client().create_bucket(Bucket=bucket)
+        storage_s3.s3_client().create_bucket(Bucket=bucket)
         yield S3(endpoint, bucket, faults)
         faults.clear()
     forget_clients()
@@ -118,7 +118,7 @@ def forget_clients() -> None:
     """Clients are kept for a process's life; tests change the endpoint within one."""
     import s3fs
 
-    storage.s3_client.cache_clear()
+    storage_s3.s3_client.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
 
