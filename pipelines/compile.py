@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
+from model.contracts.family import FamilyFile
 from model.contracts.recipe import Recipe
 from model.errors import ConfigError, SphinxError
 from model.train.config import TrainConfig
@@ -29,6 +31,7 @@ def generated_files() -> dict[Path, str]:
         COMPILED / f"{train.NAME}.yaml": compiled_yaml(train.train_pipeline, train.CHOICES),
         COMPILED / f"{family.NAME}.yaml": compiled_yaml(family.family_pipeline, family.CHOICES),
         SCHEMAS / "recipe.schema.json": _schema(Recipe),
+        SCHEMAS / "family.schema.json": _schema(FamilyFile),
         SCHEMAS / "train-config.schema.json": _schema(TrainConfig),
     }
 
@@ -97,8 +100,8 @@ def _looks_like_a_number(text: str) -> bool:
     return True
 
 
-def _schema(contract: Any) -> str:
-    return json.dumps(contract.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+def _schema(kind: Any) -> str:
+    return json.dumps(TypeAdapter(kind).json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:

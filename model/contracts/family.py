@@ -28,6 +28,10 @@ class Member(Part):
     """Name in the registry; sphinx-x-<member>, or <the recipe's model name>-<member>, where none is given."""
 
 
+FamilyFile = Annotated[dict[Name, Member | None], Field(min_length=1, max_length=MOST_MEMBERS, title="Family")]
+"""What a family file holds: members by name, each with its settings or none."""
+
+
 class Family(Part):
     """Members by name, in the order of every page."""
 

@@ -186,4 +186,10 @@ def test_without_runs_the_commands_say_how_to_start_one(command):
 def test_compile_writes_what_kubeflow_and_editors_take(command, tmp_path):
     assert command("compile", "--output", tmp_path / "out").exit_code == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"sphinx-x-train.yaml", "sphinx-x-family.yaml", "recipe.schema.json", "train-config.schema.json"}
+    assert names == {
+        "sphinx-x-train.yaml",
+        "sphinx-x-family.yaml",
+        "family.schema.json",
+        "recipe.schema.json",
+        "train-config.schema.json",
+    }
