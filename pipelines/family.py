@@ -40,10 +40,9 @@ def one_member(name: Any, checked: Any, corpus_uri: Any, device: Any, mode: Any,
         What it leaves for the comparison, by the name of the comparison's input.
     """
     recipe_json, store_uri, family_json = (checked.outputs[key] for key in ("recipe_json", "store_uri", "family_json"))
-    member = step(member_of, "member: its settings", family_json=family_json, name=name).outputs
+    member = step(member_of, family_json=family_json, name=name).outputs
     trained = step(
         train,
-        "train: corpus and base to model",
         corpus_uri=corpus_uri,
         base_uri=member["base_uri"],
         base_digest=member["base_digest"],
@@ -57,7 +56,6 @@ def one_member(name: Any, checked: Any, corpus_uri: Any, device: Any, mode: Any,
     )
     judged = step(
         evaluate_all,
-        "evaluate: questions to scores",
         recipe_json=recipe_json,
         member=name,
         model_uri=trained.outputs["model_uri"],
@@ -103,11 +101,10 @@ def family_pipeline(
         register_promote: when_better moves each member's champion alias under the gate; never leaves it.
     """
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    finished = step(finish, "finish: record how it ended", run_id=run_id)
+    finished = step(finish, run_id=run_id)
     with dsl.ExitHandler(finished, name="data to family"):
         checked = step(
             validate_family,
-            "validate: check everything first",
             recipe_uri=data_recipe_uri,
             store_uri=data_store_uri,
             family=train_family,
@@ -121,7 +118,6 @@ def family_pipeline(
 
         step(
             compare,
-            "compare: one page for all",
             recipe_json=checked.outputs["recipe_json"],
             family_json=checked.outputs["family_json"],
             corpus_uri=corpus_uri,

@@ -14,13 +14,13 @@ from components.shared import platform
 from components.unify.component import unify
 
 
-def step(component: Any, display_name: str, **inputs: Any) -> Any:
-    """A task with its name in the Kubeflow graph and the platform's settings.
+def step(component: Any, **inputs: Any) -> Any:
+    """A task with the platform's settings, by its component's name: Kubeflow's graph cuts names of more than some 18 letters.
 
     It is always asked, since only the store knows what is finished. None of the secrets must be there: credentials may come from
     elsewhere, such as a role of the service account.
     """
-    task = component(**inputs).set_caching_options(False).set_display_name(display_name)
+    task = component(**inputs).set_caching_options(False)
     kubernetes.use_config_map_as_env(task, platform.SETTINGS_CONFIG_MAP, _same(platform.SETTINGS), optional=True)
     kubernetes.use_secret_as_env(task, platform.S3_SECRET, _same(platform.S3_CREDENTIALS), optional=True)
     kubernetes.use_secret_as_env(task, platform.MLFLOW_SECRET, _same(platform.MLFLOW_CREDENTIALS), optional=True)
@@ -38,8 +38,8 @@ def one_corpus(checked: Any) -> Any:
     """
     data = {name: checked.outputs[name] for name in ("recipe_json", "store_uri")}
     with dsl.ParallelFor(checked.outputs["dataset_names"], name="datasets") as dataset:
-        unified = step(unify, "unify: raw files to shards", dataset=dataset, **data)
-    return step(merge, "merge: one corpus", dataset_uris=dsl.Collected(unified.outputs["Output"]), **data).outputs["Output"]
+        unified = step(unify, dataset=dataset, **data)
+    return step(merge, dataset_uris=dsl.Collected(unified.outputs["Output"]), **data).outputs["Output"]
 
 
 def evaluated(checked: Any, model_uri: Any, mode: Any) -> Callable[[], Any]:
@@ -51,9 +51,7 @@ def evaluated(checked: Any, model_uri: Any, mode: Any) -> Callable[[], Any]:
     data = {name: checked.outputs[name] for name in ("recipe_json", "store_uri")}
     gpus = checked.outputs["eval_gpus"]
     with dsl.ParallelFor(checked.outputs["benchmark_names"], name="benchmarks") as benchmark:
-        judged = step(
-            evaluate, "evaluate: questions to scores", benchmark=benchmark, model_uri=model_uri, mode=mode, gpus=gpus, **data
-        )
+        judged = step(evaluate, benchmark=benchmark, model_uri=model_uri, mode=mode, gpus=gpus, **data)
         on_gpus(judged, gpus)
     return lambda: dsl.Collected(judged.outputs["Output"])
 
@@ -86,12 +84,12 @@ def release(
         "run_id": run_id,
         **member,
     }
-    reported = step(report, "report: page and gate", promote=promotion, result_uris=results(), **candidate)
+    reported = step(report, promote=promotion, result_uris=results(), **candidate)
     decided = {"decision_json": reported.outputs["decision_json"], "page": reported.outputs["page"]}
-    registered = step(register, "register: candidate in MLflow", result_uris=results(), **candidate, **decided)
+    registered = step(register, result_uris=results(), **candidate, **decided)
     version = registered.outputs["Output"]
     with dsl.If(reported.outputs["gate"] == "open", name="gate open"):
-        step(promote, "promote: champion", registered_name=registered_name, version=version, **member)
+        step(promote, registered_name=registered_name, version=version, **member)
     return version
 
 

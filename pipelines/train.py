@@ -74,11 +74,10 @@ def train_pipeline(
     """
     run_id = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     ranks = {"num_nodes": train_num_nodes, "processes_per_node": train_processes_per_node}
-    finished = step(finish, "finish: record how it ended", run_id=run_id)
+    finished = step(finish, run_id=run_id)
     with dsl.ExitHandler(finished, name="data to model"):
         checked = step(
             validate,
-            "validate: check everything first",
             recipe_uri=data_recipe_uri,
             store_uri=data_store_uri,
             base_uri=train_base_uri,
@@ -93,7 +92,6 @@ def train_pipeline(
         corpus_uri = one_corpus(checked)
         prepared = step(
             prepare,
-            "prepare: what to train from",
             corpus_uri=corpus_uri,
             variant=train_variant,
             registered_name=registered_name,
@@ -106,7 +104,6 @@ def train_pipeline(
         with dsl.If(prepared.outputs["go_on"] == "yes", name="something to train"):
             trained = step(
                 train,
-                "train: corpus and base to model",
                 corpus_uri=corpus_uri,
                 base_uri=prepared.outputs["base_uri"],
                 base_digest=prepared.outputs["base_digest"],
