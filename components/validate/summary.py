@@ -1,4 +1,4 @@
-"""What a run will do, as Markdown for the Kubeflow UI."""
+"""What a run will do, as Markdown for the Kubeflow UI, which shows one table right below the other: each has a heading."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,8 @@ def markdown(recipe: Recipe, config: TrainConfig, base: BaseModel | None, regist
         (
             f"# {recipe.name}",
             *_data_tables(recipe),
-            _table(("training", ""), training),
+            "## Training",
+            _table(("setting", "value"), training),
         )
     )
 
@@ -51,10 +52,10 @@ def family_markdown(recipe: Recipe, members: Sequence[CheckedMember]) -> str:
             )
         )
     head = ("member", "variant", "nodes × processes", "epochs", "learning rate", "base", "registered as")
-    return "\n\n".join((f"# {recipe.name}", *_data_tables(recipe), _table(head, rows)))
+    return "\n\n".join((f"# {recipe.name}", *_data_tables(recipe), "## Members", _table(head, rows)))
 
 
-def _data_tables(recipe: Recipe) -> tuple[str, str]:
+def _data_tables(recipe: Recipe) -> tuple[str, ...]:
     datasets = [
         (one.name, one.family, f"{one.share:g}", f"{one.held_out_share:.0%}", one.licence, one.root) for one in recipe.datasets
     ]
@@ -63,7 +64,9 @@ def _data_tables(recipe: Recipe) -> tuple[str, str]:
         for one in recipe.benchmarks
     ]
     return (
+        "## Data",
         _table(("dataset", "family", "share", "held out", "licence", "raw files"), datasets),
+        "## Benchmarks",
         _table(("benchmark", "scorer", "questions"), benchmarks),
     )
 
