@@ -37,10 +37,21 @@ class CheckpointSaver:
     Args:
         attempt: Tells this start of the run from earlier ones, whose stragglers may still be writing; equal on all ranks.
         identity: Digests of run, plan and parameters, for the manifest.
+        committed: Called on rank 0, in the saving thread, with the step of each committed checkpoint.
     """
 
-    def __init__(self, run_uri: str, engine: Engine, ranks: Ranks, attempt: str, keep: int, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        run_uri: str,
+        engine: Engine,
+        ranks: Ranks,
+        attempt: str,
+        keep: int,
+        identity: dict[str, Any],
+        committed: Callable[[int], None],
+    ) -> None:
         self.run_uri, self.engine, self.ranks, self.attempt, self.keep = run_uri, engine, ranks, attempt, keep
+        self._committed = committed
         self.identity = {
             **identity,
             "world_size": ranks.world_size,
@@ -106,6 +117,7 @@ class CheckpointSaver:
         before_commit()
         manifest = CheckpointManifest(step=step, files=tuple(files), **self.identity)
         storage.write_text(storage.join(folder, COMMITTED_FILE), manifest.to_json())
+        self._committed(step)
         for report in reports:
             storage.delete_tree(report)
         for old in committed_steps(self.run_uri)[self.keep :]:

@@ -16,6 +16,7 @@ from model.train.schedule import learning_rate
 from model.train.settings import require_finite
 from model.train.spec import TrainSpec
 from model.train.stop import StopSignal, TrainStopped
+from model.train.story import Story
 from model.train.trainer_status import TrainerStatus
 from model.train.watch import SpikeWatch, StepProfiler
 from model.variants import variant_named
@@ -56,6 +57,7 @@ class Progress:
 class Recorder:
     """What rank 0 alone does while a run goes on; does nothing on the others."""
 
+    story: Story
     lease: RunLease | None = None
     log: RunLog | None = None
     tracker: Tracker | None = None
@@ -75,6 +77,7 @@ class Recorder:
     def write(self, row: dict[str, Any]) -> None:
         if self.log is not None:
             self.log.append(row)
+            self.story.step(row)
         if self.status is not None:
             self.status.show(row)
         if self.tracker is not None:

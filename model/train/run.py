@@ -38,6 +38,7 @@ from model.train.spec import (
     run_uri,
 )
 from model.train.stop import StopSignal
+from model.train.story import Story
 from model.train.trainer_status import TrainerStatus
 from model.train.watch import StepProfiler
 from model.variants import variant_named
@@ -72,10 +73,12 @@ def _train(spec: TrainSpec, ranks: Ranks, tracker: Tracker | None) -> ModelManif
     ranks.alike(lambda: require_supported(config, ranks.world_size))
     run = ranks.alike(lambda: run_uri(spec))
     with StopSignal(run) as stop, ExitStack() as held:
-        recorder = Recorder(tracker=tracker)
+        story = Story(ranks)
+        recorder = Recorder(story=story, tracker=tracker)
         attempt = ranks.agree(lambda: _take_run(spec, run, recorder, held))
         corpus, plan = _plan(spec, ranks)
         model = _build(spec, corpus, ranks)
+        story.begins(spec, plan, model)
         identity = {
             "run_digest": run_digest(spec),
             "plan_digest": plan.digest,
@@ -89,11 +92,14 @@ def _train(spec: TrainSpec, ranks: Ranks, tracker: Tracker | None) -> ModelManif
                 state = engine.load(found.folder, found.tag)
                 progress = Progress(**state["progress"])
                 window.restore(state["window"])
-        saver = CheckpointSaver(run, engine, ranks, attempt, config.checkpoint.keep, identity)
+                story.goes_on(progress.step, found.manifest.world_size)
+        saver = CheckpointSaver(run, engine, ranks, attempt, config.checkpoint.keep, identity, story.saved)
         if ranks.is_first:
             recorder.log, recorder.profiler = RunLog(run, progress.step), StepProfiler(config.watch, run)
         run_steps(spec, ranks, plan, engine, saver, progress, window, recorder, stop)
-        return _export(spec, corpus, plan, engine, progress, ranks)
+        manifest = _export(spec, corpus, plan, engine, progress, ranks)
+        story.exported(model_uri(spec))
+        return manifest
 
 
 def _take_run(spec: TrainSpec, run: str, recorder: Recorder, held: ExitStack) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import signal
 import time
@@ -90,7 +91,7 @@ def test_a_run_killed_at_any_step_ends_in_the_same_weights_and_the_same_log(step
 
 def train_and_listen(spec: TrainSpec) -> tuple[ModelManifest, str]:
     """The model, and what the rank said meanwhile."""
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    with io.StringIO() as said, contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         return train(spec), said.getvalue()
 
 
@@ -103,7 +104,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tiny, whole, 
     part.write_bytes(content)
     outcomes = run_gloo(2, train_and_listen, spec)
     assert outcomes[0][0].digest == whole[1].digest
-    assert f"checkpoint of step {newest} is damaged" in outcomes[1][1]  # rank 1 reads that file
+    first, other = (said for _, said in outcomes)
+    assert f"checkpoint of step {newest} is damaged" in other  # rank 1 reads that file
+    last = whole[1].steps
+    for line in (f"goes on after step {before}, from the checkpoint of 2 ranks", f"checkpoint of step {last} is committed"):
+        assert line in first
+        assert line not in other
+    assert re.search(r"^nano: [\d.]+ \w+ parameters, .* on 2 ranks \(cpu\), ZeRO 1$", first, re.MULTILINE), first
+    assert re.search(rf"^44 samples of .* in {last} steps of ", first, re.MULTILINE), first
+    assert re.search(rf"^step {last} of {last}: loss [\d.]+, .* tokens/s, .* 0:00 h left$", first, re.MULTILINE), first
+    assert first.endswith(f"model: {model_uri(spec)}\n")
     assert read_log(run_uri(spec))[before]["step"] == before + 1
 
 
