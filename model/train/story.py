@@ -28,7 +28,7 @@ class Story:
         total, trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
         self._say(
             f"{spec.config.variant}: {_many(total)} parameters, {_many(trained)} of them trained, in {engine.precision} on "
-            f"{ranks.world_size} ranks ({ranks.device.type}), ZeRO {engine.zero_stage}"
+            f"{_ranks(ranks.world_size)} ({ranks.device.type}), ZeRO {engine.zero_stage}"
         )
         shown = plan.statistics
         self._say(
@@ -40,7 +40,7 @@ class Story:
 
     def goes_on(self, step: int, saved_ranks: int) -> None:
         """From a checkpoint."""
-        self._say(f"goes on after step {step:,}, from the checkpoint of {saved_ranks} ranks")
+        self._say(f"goes on after step {step:,}, from the checkpoint of {_ranks(saved_ranks)}")
 
     def step(self, row: Mapping[str, Any]) -> None:
         """A row of the log; tells some of them."""
@@ -68,7 +68,7 @@ def line_of(row: Mapping[str, Any]) -> str:
         f"step {row['step']:,} of {row['steps']:,}: loss {row['loss']:.4f}",
         f"learning rate {row['learning_rate']:.2e}",
         f"gradient norm {row['gradient_norm']:.3g}",
-        f"{_many(row['tokens_per_second'])} tokens/s",
+        f"{row['tokens_per_second']:,.0f} tokens/s",
         f"{row['samples_per_second']:.3g} samples/s",
         *([f"MFU {row['mfu']:.1%}"] if "mfu" in row else []),
         f"data wait {row['data_wait_share']:.0%}",
@@ -76,6 +76,10 @@ def line_of(row: Mapping[str, Any]) -> str:
         f"{int(row['seconds_left']) // 3600}:{int(row['seconds_left']) // 60 % 60:02d} h left",
     ]
     return ", ".join(parts)
+
+
+def _ranks(count: int) -> str:
+    return f"{count} {'rank' if count == 1 else 'ranks'}"
 
 
 def _many(count: float) -> str:
