@@ -5,6 +5,7 @@ Each fixture is a task and runs once; the tests say what must have come of it.
 """
 
 import json
+import re
 import uuid
 from pathlib import Path
 
@@ -200,6 +201,12 @@ def test_train_ran_on_two_nodes_and_left_no_trainjob_running(trained, namespace)
     jobs = json.loads(kubectl("-n", namespace, "get", "trainjobs", "-o", "json"))["items"]
     assert len(jobs) == 1
     assert all(one["status"]["conditions"][-1]["type"] == "Complete" for one in jobs)
+    links = trained.artifacts["links"].content.decode()
+    assert f"- TrainJob: `kubectl -n {namespace} describe trainjob {jobs[0]['metadata']['name']}`" in links
+    assert re.search(r"\[training run in MLflow\]\(https://mlflow.example.org/#/experiments/\d+/runs/[0-9a-f]{32}\)", links), (
+        links
+    )
+    assert "node 0 | nano: " in trained.logs, trained.logs
 
 
 def test_evaluate_judges_on_every_benchmark(judged):
@@ -216,6 +223,8 @@ def test_report_and_register_make_a_candidate_with_its_page(reported, registered
     assert release["name"] == checked.parameters["registered_name"]
     assert release["aliases"] == ["candidate"]
     assert (release["version"], registered.parameters["Output"]) == ("1", "1")
+    page = f"[version](https://mlflow.example.org/#/models/{release['name']}/versions/1)"
+    assert page in registered.artifacts["links"].content.decode()
     assert len(release["tags"]["sphinx_x.git_sha"].removesuffix("-changed")) == 40  # from the image
 
 

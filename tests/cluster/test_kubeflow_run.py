@@ -61,8 +61,12 @@ def deployment(s3) -> Iterator[None]:
         "images": {"registry": registry, **images},
         "store": {"uri": s3.uri("store")},
         "s3": {"endpointUrl": s3.endpoint_in_cluster, "region": "us-east-1", "existingSecret": {"name": "sphinx-x-s3"}},
-        "mlflow": {"trackingUri": inside(MLFLOW_SERVICE), "experimentName": f"whole-{secrets.token_hex(3)}"},
-        "kfp": {"endpoint": ENDPOINT},
+        "mlflow": {
+            "trackingUri": inside(MLFLOW_SERVICE),
+            "experimentName": f"whole-{secrets.token_hex(3)}",
+            "uiUrl": "https://mlflow.example.org",
+        },
+        "kfp": {"endpoint": ENDPOINT, "uiUrl": "https://kubeflow.example.org"},
         "training": {"variants": {"nano": {"resources": {"requests": {"cpu": "50m", "memory": "512Mi"}}}}},
     }
     apply(
@@ -128,7 +132,8 @@ def test_raw_data_becomes_a_registered_model_by_one_command(deployment, recipe, 
     assert len(trainjobs.split()) == 1
     code, log = command("logs", "--cluster", run_id, "--task", "train")
     assert code == 0, log
-    assert "node 0 |" in log
+    assert "node 0 | nano: " in log
+    assert "its curves: https://mlflow.example.org/#/experiments/" in log
     for secret in s3.credentials.values():
         assert secret not in log + said
     code, listed = command("runs", "--cluster", "--limit", "5")
