@@ -6,9 +6,9 @@ Kubeflow's backend is in no package registry, so the development cluster has non
 
 import os
 import subprocess
-import time
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
