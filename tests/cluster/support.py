@@ -123,6 +123,11 @@ class Ended:
     """What it wrote to its termination log."""
 
 
+STUCK = {"ErrImageNeverPull", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}
+STUCK_SECONDS = 60
+"""The kubelet tries again: on a busy machine a Secret or ConfigMap may reach it a moment after the pod."""
+
+
 def end_of_pod(namespace: str, name: str, seconds: float = POD_SECONDS) -> Ended:
     """Waits for a pod's end; a pod that cannot start (no image, a forbidden volume) is named with its reason.
 
@@ -130,21 +135,19 @@ def end_of_pod(namespace: str, name: str, seconds: float = POD_SECONDS) -> Ended
         TimeoutError: it has not ended within the time.
     """
 
+    stuck_since: float | None = None
+
     def terminated() -> dict | None:
+        nonlocal stuck_since
         status = (get(namespace, "pod", name) or {}).get("status", {})
         states = [entry["state"] for entry in status.get("containerStatuses", [])]
-        waiting.extend(state["waiting"].get("reason", "") for state in states if "waiting" in state)
-        never = [
-            reason
-            for reason in waiting
-            if reason in {"ErrImageNeverPull", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"}
-        ]
-        assert not never, (
-            f"pod {namespace}/{name} cannot start: {never[-1]}; {kubectl('-n', namespace, 'get', 'events')[-2000:]}"
+        stuck = [state["waiting"] for state in states if state.get("waiting", {}).get("reason", "") in STUCK]
+        stuck_since = (stuck_since or time.monotonic()) if stuck else None
+        assert stuck_since is None or time.monotonic() - stuck_since < STUCK_SECONDS, (
+            f"pod {namespace}/{name} cannot start: {stuck[-1].get('reason')}: {stuck[-1].get('message')}"
         )
         return next((state["terminated"] for state in states if "terminated" in state), None)
 
-    waiting: list[str] = []
     state = wait_for(terminated, seconds, f"end of pod {namespace}/{name}")
     return Ended(state["exitCode"], kubectl("-n", namespace, "logs", name), state.get("message", ""))
 
