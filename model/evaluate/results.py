@@ -33,6 +33,12 @@ def result_uri(store_uri: str, model_digest: str, asked: QuestionSet, mode: str)
     return storage.join(store_uri, "results", model_digest[:12], f"{asked.name}-{key[:12]}")
 
 
+def uri_of_another_model(result_uri: str, model_digest: str) -> str:
+    """The folder of another model's result on the same questions, in the same store."""
+    results, _, name = result_uri.rstrip("/").rsplit("/", 2)
+    return storage.join(results, model_digest[:12], name)
+
+
 def read_result(uri: str) -> Result | None:
     """The finished result of a folder; None where there is none."""
     file = storage.join(uri, RESULT_FILE)
