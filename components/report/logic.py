@@ -104,7 +104,9 @@ def _paired(found: Sequence[tuple[str, Result]], champion: Sequence[Result]) -> 
             if stored is None or stored.predictions_sha256 != before.predictions_sha256:
                 continue
             difference = paired_difference(read_predictions(there), read_predictions(uri))
-            if math.isclose(difference.mean, result.score - before.score, abs_tol=1e-6):  # else no mean over questions: an F1, say
+            if math.isclose(
+                difference.mean, result.score - before.score, abs_tol=1e-6
+            ):  # else no mean over questions: an F1, say
                 differences[result.name] = difference
         except SphinxError:
             continue  # they were removed or damaged: then the report adds both intervals, and says so

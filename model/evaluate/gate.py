@@ -36,7 +36,7 @@ def decide(
         problems.append("no benchmark was judged")
     return GateDecision(
         promote=not problems,
-        reason=_sentence(problems, len(candidate), any(one.champion is not None for one in comparisons), champion_version),
+        reason=_sentence(problems, len(candidate), _against(comparisons, champion or [], champion_version, model)),
         model_digest=model.digest,
         champion_version=champion_version,
         comparisons=tuple(comparisons),
@@ -94,18 +94,24 @@ def _refused(policy: GatePolicy, model: ModelManifest) -> list[str]:
     ]
 
 
-def _sentence(problems: list[str], num_judged: int, compared: bool, champion_version: str | None) -> str:
+def _sentence(problems: list[str], num_judged: int, against: str) -> str:
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         return f"Not promoted: {problems[0]}{more}."
     benchmarks = "the one benchmark passes" if num_judged == 1 else f"all {num_judged} benchmarks pass"
-    if champion_version is None:
-        against = "there is no champion yet"
-    elif compared:
-        against = f"compared with champion version {champion_version}"
-    else:
-        against = f"champion version {champion_version} has no result on the same questions"
     return f"Promoted: {benchmarks}; {against}."
+
+
+def _against(
+    comparisons: Sequence[Comparison], champion: Sequence[Result], champion_version: str | None, model: ModelManifest
+) -> str:
+    if champion_version is None:
+        return "there is no champion yet"
+    if any(one.model_digest == model.digest for one in champion):
+        return f"this very model is champion version {champion_version}"
+    if any(one.champion is not None for one in comparisons):
+        return f"compared with champion version {champion_version}"
+    return f"champion version {champion_version} has no result on the same questions"
 
 
 def _percent(score: float) -> str:

@@ -43,7 +43,8 @@ def test_a_regression_of_exactly_the_allowed_size_passes_whatever_the_rounding()
     "change", [{"benchmark_digest": "f" * 64}, {"mode": "sphinx"}, {"metric": "another"}, {"name": "other"}]
 )
 def test_only_equal_questions_scored_in_the_same_way_are_compared(change):
-    before = result(change.get("name", "vqa"), 0.99, **{key: value for key, value in change.items() if key != "name"})
+    fields = {"model_digest": "e" * 64, **change}
+    before = result(fields.pop("name", "vqa"), 0.99, **fields)
     decision = decide(POLICY, [result("vqa", 0.6)], [before], "3", manifest_of())
     assert decision.promote
     assert decision.comparisons[0].champion is None
@@ -85,6 +86,13 @@ def test_a_refused_licence_of_data_or_base_closes_the_gate(fields, words):
     assert not decision.promote
     assert words in decision.reason
     assert decide(policy, [result("vqa", 0.9)], None, None, manifest_of()).promote
+
+
+def test_a_model_that_is_champion_already_is_said_to_be():
+    decision = decide(POLICY, [result("vqa", 0.6)], [result("vqa", 0.6)], "3", manifest_of())
+    assert decision.reason == "Promoted: the one benchmark passes; this very model is champion version 3."
+    other = decide(POLICY, [result("vqa", 0.6)], [result("vqa", 0.6, model_digest="e" * 64)], "3", manifest_of())
+    assert other.reason == "Promoted: the one benchmark passes; compared with champion version 3."
 
 
 def test_every_reason_is_one_sentence():
