@@ -10,10 +10,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from components.promote import logic as promote
+from components.shared.mlflow_client import open_client
 from model.contracts.release import Tag
 from tests.support.s3 import free_port
 
@@ -59,9 +59,9 @@ def test_a_promotion_reaches_the_receiver_and_nothing_unsigned_does(receiver, ml
     code = WEBHOOK.replace("http://mlflow.mlflow.svc:5000", mlflow_server).replace(
         "https://deploy.example.org/promoted", address
     )
-    exec(compile(code.replace("/run/secrets/webhook", str(tmp_path / "secret")), "docs/deployment.md", "exec"), {})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    client = mlflow.MlflowClient(mlflow_server, mlflow_server)
+    client = open_client()  # before the guide's code, which takes the registry that this process used last
+    exec(compile(code.replace("/run/secrets/webhook", str(tmp_path / "secret")), "docs/deployment.md", "exec"), {})
     client.create_registered_model("deployed")
     tags = {Tag.GATE: "open", Tag.GATE_CHAMPION: ""}
     version = str(client.create_model_version("deployed", "s3://somewhere/model", tags=tags).version)
