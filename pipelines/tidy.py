@@ -4,12 +4,13 @@
     training run or exported model that changed lately ─ its corpus ─ datasets    (the same)
 
 Whatever was written within the last days stays with all that it was made of: a run that is going on writes its log all the time, and
-what its first tasks made is used by its later ones. Bases, recipes and token counts are no concern of this: they are put there by
-people, or small.
+what its first tasks made is used by its later ones. Recipes and token counts are no concern of this, being small; nor are bases that
+people put there. A base that a run made of a former champion may go once no training needs it: it can be made of the registered
+version again.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,18 +21,20 @@ from model.contracts.evaluation import RESULT_FILE
 from model.contracts.release import Tag
 from model.errors import SphinxError
 from model.train.spec import SPEC_FILE, read_corpus_manifest
+from model.weights import BASE_FILE
 
-KINDS = ("results", "models", "runs", "corpora", "datasets")
+KINDS = ("results", "models", "runs", "corpora", "datasets", "bases")
 """Folders of a store, those that are made of others first: removed in this order, an interruption leaves nothing without its parts."""
 PARTS = {
     "results": (),
     "models": ("results", "runs", "corpora"),
-    "runs": ("corpora",),
+    "runs": ("corpora", "bases"),
     "corpora": ("datasets",),
     "datasets": (),
+    "bases": (),
 }
 """Kind to the kinds of what it is made of or belongs with."""
-_MARKS = (MANIFEST_FILE, MODEL_MANIFEST_FILE, RESULT_FILE, COMMITTED_FILE)
+_MARKS = (MANIFEST_FILE, MODEL_MANIFEST_FILE, RESULT_FILE, COMMITTED_FILE, BASE_FILE)
 """Files that say that something is whole; removed first, so that nothing half removed is taken for finished."""
 DIGEST_CHARACTERS = 12
 """Of a digest in a folder's name."""
@@ -68,19 +71,27 @@ class Found:
 
 
 def find_unwanted(
-    store_uri: str, versions: Iterable[tuple[str, Mapping[str, str]]], training: Iterable[str], keep_days: float, now: datetime
+    store_uri: str,
+    versions: Sequence[tuple[str, Mapping[str, str]]],
+    former_bases: Collection[str],
+    training: Iterable[str],
+    keep_days: float,
+    now: datetime,
 ) -> Found:
     """Look through a store.
 
     Args:
         versions: Address and tags of every registered version.
+        former_bases: Names of bases that a run would make again of a registered version that is no champion.
         training: First characters of the digests of runs that train now, by whoever knows.
         keep_days: Age in days below which everything stays.
 
     Raises:
         StorageError: the store does not answer.
     """
-    items = {item.path: item for item in read_items(store_uri)}
+    found = read_items(store_uri)
+    items = {item.path: item for item in found if item.kind != "bases" or item.name in former_bases}
+    addresses = {address for address, _ in versions}
     stays: dict[str, str] = {}
 
     def keep(path: str, reason: str) -> None:
@@ -104,7 +115,9 @@ def find_unwanted(
         for path in left:
             try:
                 for used in _made_of(store_uri, items[path]):
-                    keep(used, f"{path} is made of it")
+                    # A registered version's training is over, and needs its base no more.
+                    if not (used.startswith("bases/") and stays[path] in addresses):
+                        keep(used, f"{path} is made of it")
             except (SphinxError, ValueError, KeyError, TypeError):
                 for other in items.values():  # one that is being written, or damaged
                     if other.kind in PARTS[path.partition("/")[0]]:
@@ -154,7 +167,7 @@ def _made_of(store_uri: str, item: Item) -> list[str]:
             return [f"datasets/{_last(dataset.uri)}" for dataset in read_corpus_manifest(folder).datasets]
         case "runs":
             spec = json.loads(storage.read_bytes(storage.join(folder, SPEC_FILE)))
-            return [f"corpora/{_last(spec['corpus_uri'])}"]
+            return [f"corpora/{_last(spec['corpus_uri'])}", f"bases/{_last(spec['base_uri'])}"]
         case "models":
             manifest = json.loads(storage.read_bytes(storage.join(folder, MODEL_MANIFEST_FILE)))
             digests = {"runs": "run_digest", "corpora": "corpus_digest", "results": "digest"}

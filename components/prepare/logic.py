@@ -65,9 +65,14 @@ def run(
     return _told(YES, uri, digest, f"Training goes on from version {champion.version} of {registered_name}, at {uri}.")
 
 
+def base_name(version: RegisteredVersion) -> str:
+    """Name of the base that is made of a registered version."""
+    return f"{version.name}-{version.tags[Tag.MODEL_DIGEST][:12]}"
+
+
 def _base_of(champion: RegisteredVersion, variant: str, store_uri: str) -> tuple[str, str]:
     """The champion as a base directory in the store, made at its first use."""
-    uri = storage.join(store_uri, "bases", f"{champion.name}-{champion.tags[Tag.MODEL_DIGEST][:12]}")
+    uri = storage.join(store_uri, "bases", base_name(champion))
     if not storage.exists(storage.join(uri, BASE_FILE)):
         from model.convert.exported import make_base_of_model  # torch
 

@@ -32,8 +32,8 @@ def gc(
 ) -> None:
     """List what neither a registered version nor anything written lately refers to; with --yes remove it.
 
-    These are datasets and corpora, training runs with their checkpoints, exported models, and results with their predictions. Registered
-    models stay whole in MLflow whatever is removed here, and so do bases and recipes in the store.
+    These are datasets and corpora, training runs with their checkpoints, exported models, results with their predictions, and bases that
+    were made of former champions. Registered models stay whole in MLflow whatever is removed here, and so do other bases and recipes.
 
     Examples:
 
@@ -43,8 +43,9 @@ def gc(
     """
     from datetime import UTC, datetime
 
+    from components.prepare.logic import base_name
     from components.shared.lease import workspace_lease
-    from components.shared.registry import all_versions
+    from components.shared.registry import all_versions, registered_champion
     from model.errors import ConfigError
     from pipelines.local import store_of
     from pipelines.tidy import find_unwanted, remove
@@ -54,8 +55,11 @@ def gc(
     with ExitStack() as held:
         if yes and not store:
             held.enter_context(workspace_lease(workspace, "gc"))
-        versions = [(one.uri, one.tags) for one in all_versions()]
-        found = find_unwanted(store_uri, versions, training, keep_days, datetime.now(UTC))
+        versions = all_versions()
+        champions = [registered_champion(name) for name in {one.name for one in versions}]
+        former = {base_name(one) for one in versions if one not in champions}
+        tagged = [(one.uri, one.tags) for one in versions]
+        found = find_unwanted(store_uri, tagged, former, training, keep_days, datetime.now(UTC))
         _show(store_uri, found)
         if not found.unwanted or not yes:
             return

@@ -34,10 +34,15 @@ class Store:
         self.root = folder / "store"
         self.first, self.second = judge(folder, seed=70), judge(folder, seed=71)
         for model in (self.first, self.second):
-            Path(model.run_uri, "spec.json").write_text(json.dumps({"corpus_uri": model.corpus_uri}))
+            base_uri = f"{self.root}/bases/{'theirs' if model is self.first else 'former'}"
+            spec = {"corpus_uri": model.corpus_uri, "base_uri": base_uri}
+            Path(model.run_uri, "spec.json").write_text(json.dumps(spec))
             model.arguments()  # writes its results
         self.corpus = Path(self.first.corpus_uri).name
         self.other = Path(make_corpus(folder, num_texts=9)).name
+        for name in ("theirs", "former"):
+            (self.root / "bases" / name).mkdir(parents=True)
+            (self.root / "bases" / name / "base.json").write_text("{}")
         aged(self.root)
 
     def datasets(self, corpus: str) -> set[str]:
@@ -49,12 +54,13 @@ class Store:
 
     def unwanted(self, *versions: Judged, training: tuple[str, ...] = (), keep_days: float = 7) -> set[str]:
         tags = [("models:/x/1", tags_of(model)) for model in versions]
-        return {item.path for item in find_unwanted(str(self.root), tags, training, keep_days, NOW).unwanted}
+        return {item.path for item in find_unwanted(str(self.root), tags, {"former"}, training, keep_days, NOW).unwanted}
 
     @property
     def everything(self) -> set[str]:
         corpora = {f"corpora/{self.corpus}", f"corpora/{self.other}"}
-        return self.of(self.first) | self.of(self.second) | corpora | self.datasets(self.corpus) | self.datasets(self.other)
+        data = corpora | self.datasets(self.corpus) | self.datasets(self.other)
+        return self.of(self.first) | self.of(self.second) | data | {"bases/former"}  # never what people put there
 
 
 def tags_of(model: Judged) -> dict[str, str]:
@@ -75,14 +81,15 @@ def store(tmp_path) -> Store:
 def test_what_a_registered_version_is_made_of_stays_and_the_rest_may_go(store):
     others = store.datasets(store.other) - store.datasets(store.corpus)
     assert len(others) == 1  # the other dataset is shared
-    assert store.unwanted(store.first) == store.of(store.second) | {f"corpora/{store.other}"} | others
+    assert store.unwanted(store.first) == store.of(store.second) | {f"corpora/{store.other}", "bases/former"} | others
+    assert "bases/former" in store.unwanted(store.second)  # its training is over
     assert store.unwanted() == store.everything
 
 
 def test_what_was_written_lately_stays_with_all_that_it_was_made_of(store):
     run = store.root / "runs" / store.second.manifest.run_digest[:12]
     aged(run / "log.jsonl", days=3)  # it goes on training
-    kept = {f"runs/{run.name}", f"corpora/{store.corpus}"} | store.datasets(store.corpus)
+    kept = {f"runs/{run.name}", f"corpora/{store.corpus}", "bases/former"} | store.datasets(store.corpus)
     assert store.unwanted() == store.everything - kept
     assert store.unwanted(keep_days=2) == store.everything
     assert store.unwanted(keep_days=40) == set()
@@ -90,7 +97,7 @@ def test_what_was_written_lately_stays_with_all_that_it_was_made_of(store):
 
 def test_a_training_that_waits_for_its_nodes_keeps_its_corpus(store):
     run = store.second.manifest.run_digest[:12]
-    kept = {f"runs/{run}", f"corpora/{store.corpus}"} | store.datasets(store.corpus)
+    kept = {f"runs/{run}", f"corpora/{store.corpus}", "bases/former"} | store.datasets(store.corpus)
     assert store.unwanted(training=(run,)) == store.everything - kept
 
 
@@ -104,7 +111,7 @@ def test_a_manifest_that_cannot_be_read_costs_no_data(store, content):
 
 
 def test_a_removal_that_is_interrupted_leaves_nothing_that_looks_whole(store):
-    found = find_unwanted(str(store.root), [], (), 7, NOW)
+    found = find_unwanted(str(store.root), [], (), (), 7, NOW)
     (corpus,) = [item for item in found.unwanted if item.name == store.corpus]
     with pytest.raises(KeyboardInterrupt):
         remove(str(store.root), corpus, stop)
@@ -127,7 +134,7 @@ def gc(store: Store, *options: str) -> tuple[int, str]:
 def test_the_command_lists_and_removes_only_when_told(store, mlflow):
     register.run(**store.first.arguments(name="kept"))
     aged(store.root)
-    unwanted = store.unwanted(store.first)
+    unwanted = store.unwanted(store.first) - {"bases/former"}  # of a name that this registry does not know
     before, before_paths = sorted(store.root.rglob("*")), store.everything
     code, said = gc(store)
     assert code == 0
@@ -137,11 +144,11 @@ def test_the_command_lists_and_removes_only_when_told(store, mlflow):
     code, said = gc(store, "--yes")
     assert code == 0
     assert "are free" in said
-    assert store.unwanted(store.first) == set()
+    assert store.unwanted(store.first) == {"bases/former"}
     assert not any((store.root / path / "manifest.json").exists() for path in unwanted)
     assert "Nothing in" in gc(store)[1]
     kept = {f"{path.parent.name}/{path.name}" for path in store.root.glob("*/*") if any(path.iterdir())}
-    assert kept == before_paths - unwanted
+    assert kept == (before_paths | {"bases/theirs"}) - unwanted
     assert register.run(**store.first.arguments(name="kept")).version == "1"
 
 
