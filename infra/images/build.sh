@@ -59,8 +59,11 @@ esac
 if [ $engine != docker ] && [ -e /etc/ssl/certs/ca-certificates.crt ]; then
   certificates=(-v /etc/ssl/certs:/etc/ssl/certs:ro)
 fi
-if [ $engine != docker ] && [ -d "${UV_CACHE_DIR:-$HOME/.cache/uv}" ]; then # wheels that this machine already has
-  options+=(-v "${UV_CACHE_DIR:-$HOME/.cache/uv}:/host-uv-cache" --build-arg UV_CACHE_DIR=/host-uv-cache)
+# Wheels that this machine already has. The folder is always there: an argument more or less would be another layer.
+if [ $engine != docker ]; then
+  wheels=${UV_CACHE_DIR:-$HOME/.cache/uv}
+  mkdir -p "$wheels"
+  options+=(-v "$wheels:/host-uv-cache" --build-arg UV_CACHE_DIR=/host-uv-cache)
 fi
 
 has() { "${run[@]}" inspect ${2:---type image} "$1" >/dev/null 2>&1; }

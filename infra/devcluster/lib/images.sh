@@ -62,13 +62,14 @@ build_project_images() {
   "$HERE/../images/build.sh" 9>&- || die "our images could not be built; \`cluster up\` starts the cluster without them."
 }
 
-# Our own images, where infra/images/build.sh has made them; only the layers that the store lacks are carried. A build that is
-# going on beside this changes the layout: then the image of before stays in use.
+# Our own images, where infra/images/build.sh has made them; only the layers that the store lacks are carried, and then lie on the
+# disk once, for layout and store. A build that is going on beside this changes the layout: then the image of before stays in use.
 import_project_images() {
   local layout=$CACHE/images/layout name failed=0
+  local import=(python3 "$HERE/../images/import.py" --share "$IMAGE_STORE/containerd" "$layout")
   for name in $OPS_IMAGE $TRAIN_IMAGE; do
     grep -qs "\"$name\"" "$layout/index.json" || continue
-    if python3 "$HERE/../images/import.py" "$layout" "$name" ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io > "$LOGS/import.log" 2>&1; then
+    if "${import[@]}" "$name" ctr --address "$CONTAINERD_SOCKET" --namespace k8s.io > "$LOGS/import.log" 2>&1; then
       say "  $(elapsed)  image $name"
     else
       say "  $(elapsed)  the image $name could not be imported (see $LOGS/import.log); \`cluster load\` tries again."
