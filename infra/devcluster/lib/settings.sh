@@ -11,7 +11,7 @@ COREDNS_VERSION=$(module_version github.com/coredns/coredns coredns)
 JOBSET_VERSION=$(module_version sigs.k8s.io/jobset trainer)
 TRAINER_VERSION=$(module_version github.com/kubeflow/trainer/v2 trainer)
 ARGO_VERSION=$(module_version github.com/argoproj/argo-workflows/v4 argo)
-S3PROXY_VERSION=2.9.0
+S3PROXY_VERSION=4.0.0
 
 # One folder for each set of pinned sources, so that a changed pin never meets an old binary.
 digest_of() { (cd "$HERE" && find "$@" -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-10); }
