@@ -15,6 +15,7 @@ from pathlib import Path
 
 from model import storage
 from model.errors import StorageError
+from model.processes import start_of
 
 LEASE_SECONDS = 60.0
 """Age at which a lease that nobody renews has lapsed."""
@@ -33,7 +34,7 @@ def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
     """
     workspace.mkdir(parents=True, exist_ok=True)
     path = workspace / "lease.json"
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_of(os.getpid()), "what": what}
+    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": start_of(os.getpid()), "what": what}
     with _alone(workspace):
         holder = _read(path)
         if holder is not None and _holds(holder):
@@ -86,22 +87,5 @@ def _write(path: Path, mine: dict) -> None:
 
 def _holds(holder: dict) -> bool:
     if holder["host"] == socket.gethostname():
-        return _start_of(holder["pid"]) == holder["started"] is not None
+        return start_of(holder["pid"]) == holder["started"] is not None
     return time.time() - holder["renewed"] < LEASE_SECONDS
-
-
-def _start_of(pid: int) -> str | None:
-    """When a process of this machine started, so that a reused number is not taken for it; None if there is none."""
-    try:
-        # Field 22 of proc(5) stat, counted behind the command's closing bracket, which may hold spaces itself.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return fields[19] if fields[0] != "Z" else None
-    except OSError:
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "unknown"

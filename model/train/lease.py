@@ -12,10 +12,10 @@ import threading
 import time
 import uuid
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from model import storage
 from model.errors import SphinxError, TrainError
+from model.processes import start_of
 
 RENEW_SECONDS = 5.0
 EXPIRY_SECONDS = 45.0
@@ -132,14 +132,13 @@ class RunLease:
 
 
 def _process(pid: int) -> str:
-    """Start (in ticks since boot) and process-id namespace of a process; empty if there is none."""
+    """Start and process-id namespace of a process; empty if there is none."""
+    started = start_of(pid)
     try:
-        # Field 22 of proc(5) stat, counted behind the command's closing bracket, which may hold spaces itself.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
-        return ""
-    return f"{fields[19]} {namespace}" if fields[0] != "Z" else ""
+        namespace = ""
+    return f"{started} {namespace}" if started else ""
 
 
 def _namespace(process: str) -> str:

@@ -45,16 +45,18 @@ copy_java() {
   done
 }
 
-# In the cluster's namespaces: import an archive unless the store holds this very file already.
+# In the cluster's namespaces: import an archive unless the store holds its images already. The stamp lists them, since the kubelet
+# deletes images where the disk runs full.
 import_image() {
   local stamp
   stamp=$IMAGE_STORE/imported/$(basename "$1" .tar)-$(stat -c '%s-%Y' "$1")
-  [ -e "$stamp" ] && return
-  containerctl images import --all-platforms "$1" > /dev/null 2>> "$LOGS/images.log" || containerctl images import "$1" > /dev/null ||
-    die "the image archive $1 cannot be imported; see $LOGS/images.log."
+  [ -s "$stamp" ] && [ -z "$(sort "$stamp" | comm -23 - <(containerctl images list --quiet | sort))" ] && return
   mkdir -p "$(dirname "$stamp")"
   rm -f "$IMAGE_STORE/imported/$(basename "$1" .tar)"-[0-9]*-[0-9]*
-  touch "$stamp"
+  containerctl images import --all-platforms "$1" > "$stamp.log" 2>> "$LOGS/images.log" ||
+    containerctl images import "$1" > "$stamp.log" || die "the image archive $1 cannot be imported; see $LOGS/images.log."
+  awk '$1 == "unpacking" { print $2 }' "$stamp.log" > "$stamp"
+  rm "$stamp.log"
 }
 
 build_project_images() {

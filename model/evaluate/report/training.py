@@ -135,6 +135,7 @@ def _log_facts(rows: Sequence[dict]) -> list[tuple[str, str | None, str]]:
     over = f"mean over {numbers.plural(len(rows), 'logged row')}"
     real, skipped, left_out = (_total(rows, key) for key in ("real_views", "skipped_views", "skipped_updates"))
     memory = [y for _, y in series(rows, "memory_gb") if math.isfinite(y)]
+    slowest = _mean(rows, "straggler_ratio")
     return [
         ("Pack fill", _mean_percent(rows, "pack_fill"), f"tokens against the budget, {over}"),
         (
@@ -143,6 +144,7 @@ def _log_facts(rows: Sequence[dict]) -> list[tuple[str, str | None, str]]:
             f"of {numbers.count(real + skipped)} in the logged steps; one token each, no encoder work",
         ),
         ("Waiting for data", _mean_percent(rows, "data_wait_share"), f"share of the time, {over}"),
+        ("Slowest rank", f"{slowest:.2f}×" if slowest is not None else None, f"its work over the ranks' mean, {over}"),
         ("FLOPs utilisation", _mean_percent(rows, "mfu"), f"of the GPUs' bf16 peak, {over}"),
         ("Skipped updates", numbers.count(left_out) if left_out else None, "steps whose gradients were not applied"),
         ("Memory at its peak", f"{max(memory):.3g}\u202fGB" if memory else None, "largest logged value of the first rank"),
@@ -154,11 +156,16 @@ def _total(rows: Sequence[dict], key: str) -> float:
 
 
 def _mean_percent(rows: Sequence[dict], key: str) -> str | None:
-    """Mean of a share over the steps: a row counts as many times as it covers steps."""
+    share = _mean(rows, key)
+    return None if share is None else numbers.percent(share)
+
+
+def _mean(rows: Sequence[dict], key: str) -> float | None:
+    """Mean over the steps: a row counts as many times as it covers steps."""
     known = [(_number(row[key]), _number(row.get("window_steps", 1))) for row in rows if key in row]
-    finite = [(share, steps) for share, steps in known if math.isfinite(share) and steps > 0]
+    finite = [(value, steps) for value, steps in known if math.isfinite(value) and steps > 0]
     steps = sum(weight for _, weight in finite)
-    return numbers.percent(sum(share * weight for share, weight in finite) / steps) if finite else None
+    return sum(value * weight for value, weight in finite) / steps if finite else None
 
 
 def _settings(config: dict) -> Markup:
