@@ -238,7 +238,7 @@ def queue(patient: Patient) -> Iterator[Finding]:
         return
     versions = [one for one in patient.kube.get("/apis")["groups"] if one["name"] == "kueue.x-k8s.io"]
     if not versions:
-        says = f"TrainJobs go to the queue {name}, and the cluster has no Kueue; install it, or clear kueue.queueName in the values."
+        says = f"TrainJobs go to the queue {name}, and the cluster has no Kueue; install it, or set training.scheduling.mode to none in the values."
         yield Finding("Kueue", "missing", says)
         return
     group = versions[0]["preferredVersion"]["groupVersion"]

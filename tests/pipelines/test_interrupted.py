@@ -41,7 +41,12 @@ def start(world: Path, workspace: Path) -> subprocess.Popen:
     scratch.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment |= {"DS_ACCELERATOR": "cpu", "TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    # A shell that started this in the background has it ignore Ctrl-C, and a child would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def processes(workspace: Path) -> dict[int, str]:
@@ -66,7 +71,7 @@ KINDS = {
     "the command line": "pipelines.cli run",
     "kfp's process": "pipelines.kfp_local",
     "a task": "kfp.dsl.executor_main",
-    "torchrun": "torch.distributed.run",
+    "torchrun": "components.train.elastic",
     "a rank": "-u -m components.train.worker",
 }
 
