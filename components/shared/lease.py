@@ -6,6 +6,7 @@ On the same machine the holder's process decides at once; on a disk shared by ma
 import fcntl
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ LEASE_SECONDS = 60.0
 
 @contextmanager
 def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
-    """Hold a workspace while the body runs.
+    """Hold a workspace while the body runs, which `ask_to_stop` from another process interrupts.
 
     Args:
         workspace: Folder; made if it is not there.
@@ -31,6 +32,7 @@ def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
 
     Raises:
         StorageError: another run holds it; says which and since when.
+        KeyboardInterrupt: Ctrl-C or `ask_to_stop`.
     """
     workspace.mkdir(parents=True, exist_ok=True)
     path = workspace / "lease.json"
@@ -52,7 +54,8 @@ def workspace_lease(workspace: Path, what: str) -> Iterator[None]:
     renewer = threading.Thread(target=renew, daemon=True, name="lease")
     renewer.start()
     try:
-        yield
+        with _interrupted_by_sigterm():
+            yield
     finally:
         ended.set()
         renewer.join()
@@ -63,6 +66,28 @@ def holder(workspace: Path) -> dict | None:
     """Who holds a workspace: host, pid and what it does; None if nobody does."""
     found = _read(workspace / "lease.json")
     return found if found is not None and _holds(found) else None
+
+
+def ask_to_stop(holder: dict) -> None:
+    """Interrupt the holder of a workspace of this machine, as Ctrl-C in its terminal does."""
+    os.kill(holder["pid"], signal.SIGTERM)
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, whose own signal a run ignores that a shell has started in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`sphinx-x stop`: end a run, here or on the cluster."""
 
 import os
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +50,7 @@ def stop(
 
 
 def _stop_here(workspace: Path, run_id: str) -> str:
-    """Interrupt the run that holds a workspace, as Ctrl-C in its terminal does; it ends its own tasks in order.
+    """Interrupt the run that holds a workspace; it ends its own tasks in order.
 
     Returns:
         The run's id.
@@ -59,7 +58,7 @@ def _stop_here(workspace: Path, run_id: str) -> str:
     Raises:
         ConfigError: nothing runs there, or not that run, or not on this machine.
     """
-    from components.shared.lease import holder
+    from components.shared.lease import ask_to_stop, holder
     from model.errors import ConfigError
     from pipelines.runs import find_run
 
@@ -70,5 +69,5 @@ def _stop_here(workspace: Path, run_id: str) -> str:
     newest = find_run(workspace)
     if not newest.id.startswith(run_id):
         raise ConfigError(f"{run_id} does not run in {workspace}, {newest.id} does; give that, or nothing.")
-    os.kill(holds["pid"], signal.SIGINT)
+    ask_to_stop(holds)
     return newest.id

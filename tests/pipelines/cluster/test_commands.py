@@ -99,8 +99,9 @@ def test_logs_of_a_run_here(command, tmp_path):
 def test_stop_interrupts_the_run_that_holds_the_workspace(command, tmp_path):
     workspace = tmp_path / ".sphinx-x"
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom components.shared.lease import workspace_lease\n"
+        "import signal, sys, time\nfrom pathlib import Path\nfrom components.shared.lease import workspace_lease\n"
         "from pipelines.runs import new_run\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as for what a shell starts in the background
         "with workspace_lease(Path(sys.argv[1]), 'mine'):\n    new_run(Path(sys.argv[1]), 'mine', 'nano', {})\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
