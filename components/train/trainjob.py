@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.shared import platform
+from components.train.canonical import canonical_quantity, without_empty
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
 MANAGER = "sphinx-x/launcher"
@@ -121,7 +122,7 @@ def build_trainjob(wish: TrainJobWish) -> dict[str, Any]:
     if wish.queue:
         metadata["labels"][KUEUE_QUEUE] = wish.queue
         spec["suspend"] = True
-    return {"apiVersion": API_VERSION, "kind": "TrainJob", "metadata": metadata, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": "TrainJob", "metadata": metadata, "spec": without_empty(spec)}
 
 
 def mlflow_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -188,7 +189,9 @@ def _resources(wish: TrainJobWish) -> dict[str, dict[str, str]]:
     """Trainer lays these over the runtime's; what the task asks for wins over one GPU a process."""
     limits = {GPU: str(wish.processes_per_node)} if wish.device == "gpu" else {}
     asked = {
-        kind: {name: str(value) for name, value in fields.items()} for kind, fields in wish.wishes.resources.items() if fields
+        kind: {name: canonical_quantity(str(value)) for name, value in fields.items()}
+        for kind, fields in wish.wishes.resources.items()
+        if fields
     }
     if "limits" in asked or limits:
         asked["limits"] = {**limits, **asked.get("limits", {})}

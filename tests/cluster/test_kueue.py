@@ -11,6 +11,7 @@ import pytest
 
 from components.shared.kubernetes_client import path_of
 from components.train.submit import submit
+from components.train.trainjob import NodeWishes
 from pipelines.cluster.checks import queue as check_queue
 from pipelines.cluster.doctor import Patient
 from tests.cluster.support import OPS_IMAGE, apply, get, kubectl, wait_for
@@ -62,7 +63,9 @@ def test_a_trainjob_waits_in_the_queue_until_there_is_room_for_all_of_it(api, na
     first, _ = submit(api, trainjob(wish(namespace, queue=queue), "time.sleep(600)"))
     Story(api, first).says("node 0 | begin 0 0")
 
-    asked = wish(namespace, queue=queue, deadline_seconds=DEADLINE_SECONDS)
+    # Spelt as a person may on the Kubeflow task, and not as Kueue writes them back.
+    spelt = NodeWishes(resources={"requests": {"memory": "32768Ki", "cpu": "0.1"}}, env=[{"name": "EMPTY", "value": ""}])
+    asked = wish(namespace, queue=queue, deadline_seconds=DEADLINE_SECONDS, wishes=spelt)
     second, _ = submit(api, trainjob(asked, "time.sleep(3)"))
     story = Story(api, second)
     story.says(f"queued in {queue}")

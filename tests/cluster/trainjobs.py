@@ -44,7 +44,9 @@ def wish(namespace: str, **changes) -> TrainJobWish:
 def trainjob(asked: TrainJobWish, script: str) -> dict:
     """What the launcher would make, but with a few lines of Python on every node."""
     made = build_trainjob(asked)
-    made["spec"]["trainer"] |= {"command": ["python3", "-c", PRELUDE + script], "args": []}
+    trainer = made["spec"]["trainer"]
+    trainer["command"] = ["python3", "-c", PRELUDE + script]
+    del trainer["args"]
     return made
 
 
