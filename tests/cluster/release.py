@@ -70,6 +70,7 @@ def chart_values(s3: S3, experiment: str, **more: Any) -> dict[str, Any]:
         "s3": {"endpointUrl": s3.endpoint_in_cluster, "region": "us-east-1", "existingSecret": {"name": "sphinx-x-s3"}},
         "mlflow": {"trackingUri": inside(MLFLOW_SERVICE), "experimentName": experiment},
         "kfp": {"mode": "none"},
+        "networkPolicies": {"enabled": True, "s3": {"ports": [int(s3.endpoint_in_cluster.rpartition(":")[2])]}},
         # Two nodes on a machine with two cores, beside all else.
         "training": {"variants": {"nano": {"resources": {"requests": {"cpu": "100m", "memory": "1Gi"}}}}},
         **more,
