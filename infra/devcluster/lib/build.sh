@@ -13,6 +13,7 @@ kubectl k8s k8s.io/kubernetes/cmd/kubectl
 coredns coredns .
 pause pause .
 jobset-manager trainer sigs.k8s.io/jobset
+kube-router policies github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
 trainer-manager trainer github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager
 "
 

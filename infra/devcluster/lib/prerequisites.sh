@@ -1,7 +1,7 @@
 # What this machine must have, checked within a second, one sentence each. Sourced by ../cluster.
 # shellcheck shell=bash
 
-APT_PACKAGES="containerd runc containernetworking-plugins iptables conntrack ethtool socat curl openssl util-linux iproute2"
+APT_PACKAGES="containerd runc containernetworking-plugins iptables ipset conntrack ethtool socat curl openssl util-linux iproute2"
 APT_BUILD_PACKAGES="maven openjdk-17-jre-headless" # only until the S3 server's image is in the cache
 APT_IMAGE_PACKAGES="buildah debootstrap" # our images, where there is no Docker or Podman
 
@@ -40,7 +40,7 @@ install_packages() {
 
 check_commands() {
   local missing=() name
-  for name in containerd ctr runc iptables conntrack ethtool socat curl openssl nsenter unshare ip flock python3; do
+  for name in containerd ctr runc iptables ipset conntrack ethtool socat curl openssl nsenter unshare ip flock python3; do
     command -v "$name" > /dev/null || missing+=("$name")
   done
   [ ${#missing[@]} = 0 ] || die "missing: ${missing[*]}. Remedy: apt-get install -y --no-install-recommends $APT_PACKAGES"
