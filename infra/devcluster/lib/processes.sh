@@ -12,9 +12,9 @@ start_processes() {
   launch kubelet kubelet --config="$CONFIG/kubelet.yaml" --kubeconfig="$(kubeconfig_of kubelet)" \
     --root-dir="$STATE/kubelet" --hostname-override="$NODE_NAME" --node-ip="$NODE_IP"
   launch kube-proxy kube-proxy --config="$CONFIG/kube-proxy.yaml"
-  enforce_network_policies
   launch open-volumes "$HERE/lib/open-volumes.sh" "$STATE/volumes"
   wait_for 90 "$LOGS/kubelet.log" "node ready" node_ready
+  enforce_network_policies
 }
 
 # kube-router, of which only the part that turns NetworkPolicies into iptables runs here; on a kernel without ipset they have no effect.
@@ -23,6 +23,7 @@ enforce_network_policies() {
   launch kube-router kube-router --run-firewall=true --run-router=false --run-service-proxy=false --run-loadbalancer=false \
     --kubeconfig="$KUBECONFIG_ADMIN" --hostname-override="$NODE_NAME" --service-cluster-ip-range="$SERVICE_RANGE" \
     --health-port=0 --iptables-sync-period=1m
+  wait_for 60 "$LOGS/kube-router.log" "NetworkPolicies enforced" iptables --list-rules KUBE-ROUTER-FORWARD
 }
 
 kubeconfig_of() { echo "$(dirname "$KUBECONFIG_ADMIN")/$1.kubeconfig"; }
