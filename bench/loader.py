@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.drawn import make_corpus
+from bench.support.drawn import make_corpus
 from model.data.lengths import corpus_lengths
 from model.data.loader import open_loader
 from model.data.plan import PackPlan, make_plan

@@ -1,13 +1,13 @@
 """The trainer's way against the original's, on the same samples and weights: packs, skip tokens and a head on supervised tokens alone,
 against every view encoded, one padded sample a row and the whole vocabulary at every text position. Forward and backward pass.
 
-    python bench/original_way.py             a small member, float32, seconds of processor time in one thread
-    python bench/original_way.py tiny        on a GPU: that variant at its own size with random weights, bfloat16, seconds of the GPU's work
+    python bench/original_way.py         a small member, float32, seconds of processor time in one thread
+    python bench/original_way.py tiny    on a GPU: that variant at its own size, random weights, bfloat16, seconds of the GPU's work
 
 Half of the samples are text only, a third wide or tall pictures, a sixth square ones. The model is a small member of the family whose
 parts cost in proportion what they cost in `tiny` (see `small_member`); its texts are a quarter as long as usual ones, as a view has a
-quarter of the tokens. The original's rows are batches of four of one kind, text or picture, three times: sorted by length and padded to the
-longest of the batch, as its sampler and its model do; padded so in the order in which they were drawn; and padded to `max_words`,
+quarter of the tokens. The original's rows are batches of four of one kind, text or picture, three times: sorted by length and padded to
+the longest of the batch, as its sampler and its model do; padded so in the order in which they were drawn; and padded to `max_words`,
 where its collate function leaves them before the model cuts them. Ways take turns.
 """
 
@@ -204,14 +204,10 @@ def originals_way(model: Any, batches: Sequence[Sequence[Drawn]], to_max_words: 
         for row, sample in enumerate(batch):
             ids[row, : len(sample.text)] = torch.from_numpy(sample.text)
             labels[row, : len(sample.text)] = torch.from_numpy(np.where(sample.supervised, sample.text, IGNORED))
-        ids, labels = ids.to(DEVICE), labels.to(DEVICE)
+        conv, vit = (torch.from_numpy(np.concatenate([getattr(one, name) for one in batch])) for name in ("conv", "vit"))
+        ids, labels, conv, vit = (tensor.to(DEVICE) for tensor in (ids, labels, conv, vit))
         started = SETUP.seconds()
-        features = None
-        if batch[0].kept:
-            conv, vit = (
-                torch.from_numpy(np.concatenate([getattr(one, name) for one in batch])).to(DEVICE) for name in ("conv", "vit")
-            )
-            features = model.encode_views(conv, vit)
+        features = model.encode_views(conv, vit) if batch[0].kept else None
         encoded = SETUP.seconds()
         words = model.get_input_embeddings()(torch.cat([ids.new_full((len(batch), 1), BOS), ids], 1))
         pictures = words[:, :0] if features is None else model.fusion(features).reshape(len(batch), -1, words.shape[2])
@@ -256,6 +252,8 @@ def check_equal(model: Any, samples: Sequence[Drawn]) -> None:
 
 
 def main() -> None:
+    if DEVICE.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(f"{VARIANT.name} needs a GPU; without a variant a small member runs on the CPU.")
     torch.set_num_threads(1)
     dtype = torch.float32 if DEVICE.type == "cpu" else torch.bfloat16
     model = build_model(VARIANT, None, dtype, seed=0).train().to(DEVICE)
@@ -274,7 +272,8 @@ def main() -> None:
             model.zero_grad(set_to_none=True)
             rounds[name].append(way())
     print(
-        f"{VARIANT.name} on {DEVICE}, {len(samples)} samples, {len(packs)} packs; torch {torch.__version__}, transformers {transformers.__version__}, {date.today()}"
+        f"{sys.argv[1] if len(sys.argv) > 1 else 'a small member'} on {DEVICE}, {len(samples)} samples, {len(packs)} packs; "
+        f"torch {torch.__version__}, transformers {transformers.__version__}, {date.today()}"
     )
     print("| way | views encoded | positions | logits | encoders, s | language, s | samples/s, median | best |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -4,8 +4,8 @@
 
 The real loader, model and engine over a drawn mixture, as in `original_way.py`: half of the samples text only, a third wide or tall
 pictures, a sixth square ones. Weights are random, at the variant's own size and in the preset's precision; no checkpoint is written.
-`setting=value` overrides the preset, as `engine.offload=optimizer`. First come whole steps with the loader, then a few packs in
-parts, the device waited for after each; so the parts add up to more than a step, whose parts overlap.
+`setting=value` overrides the preset, as `engine.offload=optimizer`. First come whole steps with the loader; then the packs of the last
+one are done again in parts, the device waited for after each, which a step never does.
 """
 
 import sys
@@ -23,7 +23,7 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.drawn import make_corpus
+from bench.support.drawn import make_corpus
 from model.build import build_model
 from model.data.deal import packs_per_rank
 from model.data.flops import encoder_flops_per_view
@@ -61,11 +61,11 @@ def time_steps(engine: Engine, loader: Loader, window: Window, ranks: Ranks) -> 
             window.row(batch.number + 1, 1e-5, samples, tokens)
         if batch.number + 1 == WARM_STEPS + TIMED_STEPS:
             return window.row(batch.number + 1, 1e-5, samples, tokens), packs
-    raise SystemExit("the drawn corpus has too few steps; raise its number of samples.")
+    raise AssertionError("make_the_plan draws too few samples")
 
 
 def time_parts(engine: Engine, packs: list[Any], ranks: Ranks) -> tuple[dict[str, float], int]:
-    """Seconds of each part of a step over this rank's packs, and their views."""
+    """Seconds of each part of a step over this rank's packs, and the number of their views."""
     seconds, views = dict.fromkeys(PARTS, 0.0), 0
 
     def part(name: str, work: Callable[[], Any]) -> Any:

@@ -5,10 +5,7 @@ of Kubernetes' `resource.Quantity`. Where the launcher wrote it otherwise, Train
 immutable"), and the job waits in its queue for ever.
 """
 
-from decimal import Decimal
 from typing import Any
-
-from kubernetes.utils import parse_quantity
 
 _DECIMAL = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E")
 _BINARY = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
@@ -29,8 +26,10 @@ def canonical_quantity(text: str) -> str:
 
     What is no quantity stays as it is: the API server refuses it and says why.
     """
+    from kubernetes.utils import parse_quantity
+
     try:
-        amount = Decimal(parse_quantity(text.strip()))
+        amount = parse_quantity(text.strip())
     except ValueError:
         return text
     if text.strip().endswith("i") and amount == amount.to_integral_value() and abs(amount) >= 1024:

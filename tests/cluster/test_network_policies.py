@@ -4,6 +4,7 @@ A pod with the labels of a training node stands for one: policies go by labels. 
 which meanwhile reaches too much or too little; so `reach` waits first, and calls an address closed only after it stayed so.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -62,6 +63,9 @@ def training(namespace, s3) -> dict[str, str]:
         {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "probe"}, "spec": denied},
     )
     if reach(namespace, "probing", {}, serve(namespace, "probed", probe)) == ["open"]:
+        assert os.environ.get("SPHINX_X_TEST_POLICIES") != "enforced", (
+            "this cluster's network enforces no NetworkPolicies, and it should"
+        )
         pytest.skip("this cluster's network does not enforce NetworkPolicies")
     helm("upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, values=chart_values(s3, namespace))
     return {"app.kubernetes.io/name": "sphinx-x", "app.kubernetes.io/component": "train-node"}

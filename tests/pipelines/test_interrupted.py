@@ -34,15 +34,15 @@ def world(tmp_path_factory):
     return folder
 
 
-def start(world: Path, workspace: Path) -> subprocess.Popen:
+def start(world: Path, workspace: Path, in_background: bool = False) -> subprocess.Popen:
+    """`sphinx-x run`, as from a terminal or as a shell starts what ends in `&`, which then ignores Ctrl-C."""
     command = [sys.executable, "-m", "pipelines.cli", "run", str(world / "recipe.yaml"), "--base", str(world / "base")]
     command += ["--workspace", str(workspace), *(word for setting in SETTINGS for word in ("--set", setting))]
     scratch = workspace / "tmp"  # so that every process of the run has the workspace's name in its command line
     scratch.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment |= {"DS_ACCELERATOR": "cpu", "TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[2])}
-    # A shell that started this in the background has it ignore Ctrl-C, and a child would too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if in_background else signal.default_int_handler)
     try:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     finally:
@@ -131,10 +131,14 @@ def test_killed_while_data_is_unified_it_goes_on(world, undisturbed, tmp_path):
     assert finished_digest(world, tmp_path) == undisturbed
 
 
-def test_ctrl_c_says_how_to_go_on_and_frees_the_workspace(world, undisturbed, tmp_path):
-    run = start(world, tmp_path)
+@pytest.mark.parametrize("how", ["Ctrl-C", "sphinx-x stop"])
+def test_stopping_says_how_to_go_on_and_frees_the_workspace(world, undisturbed, tmp_path, how):
+    run = start(world, tmp_path, in_background=how == "sphinx-x stop")
     await_victim(run, tmp_path, "a rank", steps=8)
-    run.send_signal(signal.SIGINT)
+    if how == "Ctrl-C":
+        run.send_signal(signal.SIGINT)
+    else:
+        subprocess.run([sys.executable, "-m", "pipelines.cli", "stop", "--workspace", str(tmp_path)], check=True)
     _, complaint = run.communicate(timeout=60)
     assert run.returncode == 130
     assert complaint == "sphinx-x: stopped; the same command goes on where it was.\n"
